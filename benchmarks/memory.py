@@ -1,10 +1,12 @@
-"""Peak memory of training: what `ingot plan memory` predicts against what the process took, over twenty settings.
+"""Peak memory of training: what `ingot plan memory` predicts against what was taken, over twenty settings.
 
-    python benchmarks/memory.py                # writes benchmarks/results/memory-DATE.json
+    python benchmarks/memory.py                # on CPU; writes benchmarks/results/memory-cpu-DATE.json
+    python benchmarks/memory.py --device cuda
     python benchmarks/memory.py --only 0 3
 
-Each setting trains two steps through the real loop in a process of its own, whose largest resident size is compared
-with the prediction that was made before it started. Documents fill half a window, so rows hold two, as in the plan.
+Each setting trains two steps through the real loop. On CPU it does so in a process of its own, whose largest resident
+size is compared with the prediction that was made before it started; on a card, with what the allocator reserved beside
+the context. Documents fill half a window, so rows hold two, as in the plan. Nothing is compiled.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -49,6 +52,29 @@ CASES = [
     case("modernbert", 8, 8192, 8, 256),
     case("t5", 8, 8192, 8, 256),
 ]
+BF16: dict[str, Any] = {"precision": "bf16", "device": "cuda"}
+CUDA_CASES = [
+    case("qwen3", 16, 32768, 16, 512, **BF16),
+    case("qwen3", 16, 32768, 16, 512, device="cuda"),
+    case("qwen3", 24, 32768, 16, 1024, **BF16),
+    case("qwen3", 24, 32768, 16, 1024, checkpointing=True, **BF16),
+    case("qwen3", 24, 32768, 16, 1024, micro_batches=4, **BF16),
+    case("qwen3", 24, 32768, 16, 1024, optimizer="adamw8", checkpointing=True, **BF16),
+    case("qwen3", 24, 32768, 16, 1024, optimizer="muon", **BF16),
+    case("qwen3", 24, 32768, 16, 1024, method="lora", **BF16),
+    case("qwen3", 24, 32768, 16, 1024, method="lora", checkpointing=True, **BF16),
+    case("qwen3", 24, 32768, 4, 4096, **BF16),
+    case("qwen3", 24, 131072, 8, 1024, **BF16),
+    case("qwen3", 24, 32768, 8, 1024, offload="optimizer", checkpointing=True, **BF16),
+    case("qwen3", 32, 32768, 8, 1024, offload="layers", **BF16),
+    case("qwen3", 32, 32768, 8, 1024, offload="layers", method="lora", **BF16),
+    case("qwen3", 40, 65536, 4, 2048, **BF16),
+    case("llama", 24, 65536, 16, 1024, micro_batches=2, **BF16),
+    case("gpt2", 24, 50304, 16, 1024, **BF16),
+    case("bert", 24, 32768, 32, 512, **BF16),
+    case("modernbert", 24, 32768, 32, 512, **BF16),
+    case("t5", 24, 32768, 32, 512, **BF16),
+]
 
 
 def config_of(wanted: dict[str, Any]) -> Any:
@@ -72,82 +98,129 @@ def setting_of(wanted: dict[str, Any]) -> Any:
     return Setting(config_of(wanted), wanted["length"], wanted["rows"], **wanted["how"])
 
 
+def filled(config: Any) -> Any:
+    """A network whose weights are all the same number, which takes as much memory as any."""
+    import torch
+
+    from ingot.model.network import make_network
+
+    with torch.device("meta"):
+        network = make_network(config)
+    network.to_empty(device="cpu")
+    network.reset_buffers()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(0.01)
+    return network.requires_grad_(True)
+
+
 def train(wanted: dict[str, Any], folder: Path) -> None:
-    """In a process of its own: two steps of the real loop; prints the largest resident size in bytes."""
+    """Two steps of the real loop."""
     import numpy as np
     import torch
 
     from ingot.adapt.lora import ALL_LINEAR, LoRAConfig, wrap
     from ingot.data.pack import pack_documents
     from ingot.train.checkpoint import Place
-    from ingot.train.initial import initialise
+    from ingot.train.distributed.world import World
     from ingot.train.loop import Run
     from ingot.train.memory.rehearsal import lesson
-    from ingot.train.memory.resident import peak_bytes
+    from ingot.train.offload import move
     from ingot.train.plan import Plan
     from ingot.train.settings import LoopOptions
 
     how = dict(wanted["how"])
-    network = initialise(config_of(wanted), 0)
+    device, precision = how.pop("device", "cpu"), how.pop("precision", "fp32")
+    network = filled(config_of(wanted))
     if how.pop("method", "full") == "lora":
         wrap(network, LoRAConfig(how.pop("rank", 16), 1.0, 0.0, (ALL_LINEAR,)))
-    options = LoopOptions(compile="off", precision="fp32", **how)
+    options = LoopOptions(compile="off", precision=precision, **how)
     rows, length = wanted["rows"], wanted["length"]
     generator = np.random.default_rng(0)
     documents = [generator.integers(3, wanted["vocab"], length // 2).tolist() for _ in range(4 * rows)]
     packed = pack_documents(documents, length)
-    plan = Plan(2, None, rows, 1e-4, 0, torch.float32, options)
+    plan = Plan(2, None, rows, 1e-4, 0, torch.bfloat16 if precision == "bf16" else torch.float32, options)
     place = Place.beside(folder / "out")
     place.begin({}, False)
-    setting = setting_of(wanted | {"how": {}})
-    made = lesson(setting, network)
+    made = lesson(setting_of(wanted | {"how": {}}), network)
     teach = None if wanted["family"] in {"qwen3", "llama", "gpt2"} else lambda batch, seed, step: made
     extra = {} if teach is None else {"teach": teach}
-    Run(network, packed, plan, place, **extra).go(False)
-    print(peak_bytes())
+    Run(move(network, options, torch.device(device), place.path, World()), packed, plan, place, **extra).go(False)
 
 
 def measure(number: int) -> float:
-    """Largest resident size of a case, bytes."""
-    import tempfile
-
+    """Largest resident size of a process that trains a case, bytes."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, "--child", str(number), "--folder", folder]
         found = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(found.stdout.split()[-1])
 
 
+def context_bytes() -> float:
+    """What a card holds for this process beside tensors, once every library it trains with has been used."""
+    import torch
+
+    free, total = torch.cuda.mem_get_info()
+    return float(total - free - torch.cuda.memory_reserved())
+
+
+def measure_on_card(number: int) -> float:
+    """The most that torch's allocator held while a case trained, bytes."""
+    import gc
+
+    import torch
+
+    from ingot.train.machine import default_device
+
+    assert default_device().type == "cuda"
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    with tempfile.TemporaryDirectory() as folder:
+        train(CUDA_CASES[number], Path(folder))
+    print(f"   allocated {torch.cuda.max_memory_allocated() / 1e6:.0f} MB")
+    return float(torch.cuda.max_memory_reserved())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", type=int, nargs="*")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--child", type=int)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     if given.child is not None:
+        from ingot.train.memory.resident import peak_bytes
+
         train(CASES[given.child], given.folder)
+        print(peak_bytes())
         return
     from ingot.train.memory.predict import process_bytes, training
 
-    process = process_bytes("cpu")
+    on_card = given.device == "cuda"
+    process = 0.0 if on_card else process_bytes("cpu")
     found = []
-    for number, wanted in enumerate(CASES):
+    for number, wanted in enumerate(CUDA_CASES if on_card else CASES):
         if given.only is None or number in given.only:
             begin = time.perf_counter()
-            needs = training(setting_of(wanted), "cpu", process)
+            needs = training(setting_of(wanted), process)
             planned = time.perf_counter() - begin
-            measured = measure(number)
+            measured = measure_on_card(number) if on_card else measure(number)
             error = needs.total / measured - 1
             found.append(wanted | {"predicted": round(needs.total), "measured": round(measured),
                          "error": round(error, 4), "parts": {k: round(v) for k, v in vars(needs).items()}})  # fmt: skip
             print(f"{number:>2} {wanted['family']:>10} {wanted['depth']:>2} {wanted['how']!s:<50} predicted "
                   f"{needs.total / 1e6:7.0f} measured {measured / 1e6:7.0f} MB  {error:+.1%}  ({planned:.1f} s)",
                   {k: round(v / 1e6) for k, v in vars(needs).items()}, flush=True)  # fmt: skip
+    if on_card:
+        process = context_bytes()
+        print(f"context {process / 1e6:.0f} MB")
     errors = sorted(abs(one["error"]) for one in found)
     print(f"largest error {errors[-1]:.1%}, median {errors[len(errors) // 2]:.1%} over {len(found)}")
     if given.only is None or given.out:
         date = datetime.date.today().isoformat()
-        path = given.out or ROOT / "benchmarks" / "results" / f"memory-{date}.json"
+        path = given.out or ROOT / "benchmarks" / "results" / f"memory-{given.device}-{date}.json"
         machine = {"machine": platform.machine(), "cores": os.cpu_count(), "libc": platform.libc_ver()[1]}
         content = {"date": date, **machine, "process": round(process), "cases": found}
         path.write_text(json.dumps(content, indent=1) + "\n")

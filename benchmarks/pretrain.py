@@ -23,21 +23,23 @@ import time
 from pathlib import Path
 from typing import Any
 
-SIDES = ("ingot", "ingot-4-micro-batches", "ingot-8-micro-batches", "trainer-fp32-compile", "trainer-bf16-compile")
+SIDES = ("ingot-bf16", "ingot-fp32", "ingot-bf16-8-micro-batches", "trainer-bf16-compile", "trainer-fp32-compile")
 WARMUP = 3
 RATE = 1e-3
 
 
-def gemm_peak(dtype: Any) -> float:
-    """FLOP/s of a product of (1024, 1024) matrices, the best of a few; fewer where it is very slow."""
+def gemm_peak(dtype: Any, device: str) -> float:
+    """FLOP/s of a product of square matrices of random numbers, the best of a few; fewer where it is very slow."""
     import torch
 
-    size = 1024
-    left, right = torch.ones(size, size, dtype=dtype), torch.ones(size, size, dtype=dtype)
+    size = 8192 if device == "cuda" else 1024
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     best, begin = float("inf"), time.perf_counter()
     while best == float("inf") or time.perf_counter() - begin < 2:
         start = time.perf_counter()
         left @ right
+        if device == "cuda":
+            torch.cuda.synchronize()
         best = min(best, time.perf_counter() - start)
     return 2 * size**3 / best
 
@@ -49,7 +51,7 @@ def batches(vocab: int, rows: int, length: int, steps: int) -> Any:
     return torch.randint(0, vocab, (steps, rows, length), generator=torch.Generator().manual_seed(0))
 
 
-def run_ingot(model: Path, ids: Any, micro_batches: int) -> dict[str, Any]:
+def run_ingot(model: Path, ids: Any, micro_batches: int, bf16: bool) -> dict[str, Any]:
     """Ingot's own loop, from the options of `ingot pretrain`."""
     import numpy as np
     import torch
@@ -58,6 +60,7 @@ def run_ingot(model: Path, ids: Any, micro_batches: int) -> dict[str, Any]:
     from ingot.data.pack import Rows
     from ingot.train.checkpoint import Place
     from ingot.train.loop import Run
+    from ingot.train.machine import default_device
     from ingot.train.plan import Plan
     from ingot.train.settings import LoopOptions
 
@@ -75,13 +78,13 @@ def run_ingot(model: Path, ids: Any, micro_batches: int) -> dict[str, Any]:
             rows = np.arange(step * size, (step + 1) * size)
             return Batch(self.ids[rows], self.segments[rows], self.targets[rows], rows)
 
-    decoder = load(model).decoder.requires_grad_(True)
-    options = LoopOptions(weight_decay=0.0, warmup=0.0, final=1.0, compile="on", precision="fp32",
-                          micro_batches=micro_batches)  # fmt: skip
+    decoder = load(model).decoder.requires_grad_(True).to(default_device())
+    options = LoopOptions(weight_decay=0.0, warmup=0.0, final=1.0, compile="on", micro_batches=micro_batches)
+    precision = torch.bfloat16 if bf16 else torch.float32
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder))
         rows = InOrder(flat, np.zeros_like(flat), targets)
-        Run(decoder, rows, Plan(steps, None, size, RATE, 0, torch.float32, options), place).go(resumed=False)
+        Run(decoder, rows, Plan(steps, None, size, RATE, 0, precision, options), place).go(resumed=False)
         lines = [json.loads(line) for line in place.metrics.read_text().splitlines()]
     seconds = [line["seconds"] for line in lines]
     return {
@@ -134,9 +137,11 @@ def child(side: str, model: Path, rows: int, length: int, steps: int) -> None:
     vocab = json.loads((model / "config.json").read_text())["vocab_size"]
     ids = batches(vocab, rows, length, steps)
     ours = side.startswith("ingot")
-    micro_batches = int(side.split("-")[1]) if ours and "-" in side else 1
-    result = run_ingot(model, ids, micro_batches) if ours else run_trainer(model, ids, "bf16" in side)
-    print(json.dumps(result | {"peak_mib": peak_bytes() / 2**20}))
+    bf16 = "bf16" in side
+    micro_batches = 8 if side.endswith("micro-batches") else 1
+    result = run_ingot(model, ids, micro_batches, bf16) if ours else run_trainer(model, ids, bf16)
+    peak = torch.cuda.max_memory_reserved() if torch.cuda.is_available() else peak_bytes()
+    print(json.dumps(result | {"peak_mib": peak / 2**20}))
 
 
 def make_model(path: Path, depth: int, width: int | None, vocab: int, length: int) -> int:
@@ -172,6 +177,10 @@ def turn(side: str, model: Path, args: argparse.Namespace, steps: int) -> dict[s
 
 
 def hardware() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     model = next(
         (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
@@ -191,6 +200,7 @@ def main() -> None:
     parser.add_argument(
         "--sides", nargs="+", choices=SIDES, default=list(SIDES), help="the first is compared with the rest"
     )
+    parser.add_argument("--out", type=Path, help="result file")
     parser.add_argument("--child", choices=SIDES)
     parser.add_argument("--model", type=Path)
     args = parser.parse_args()
@@ -200,7 +210,8 @@ def main() -> None:
     import torch
     import transformers
 
-    peaks = {name: gemm_peak(dtype) for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))}
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    peaks = {name: gemm_peak(dtype, device) for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))}
     slow = peaks["bf16"] < peaks["fp32"] / 4
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model"
@@ -214,7 +225,8 @@ def main() -> None:
                     continue
                 turns[side].append(turn(side, model, args, args.steps))
                 print(side, number, flush=True)
-    tokens = args.rows * args.length
+    tokens, width = args.rows * args.length, args.width or 32 * args.depth
+    flops = 6 * parameters + 12 * args.depth * width * args.length  # a token's, attention counted whole (PaLM's way)
     result: dict[str, Any] = {
         "date": datetime.date.today().isoformat(), "hardware": hardware(), "torch": torch.__version__,
         "transformers": transformers.__version__, "parameters": parameters, "tokens_per_step": tokens,
@@ -225,7 +237,7 @@ def main() -> None:
         rate = tokens / statistics.median(steady)
         result["sides"][side] = {
             "tokens_per_second": round(rate, 1), "steps_timed": len(steady),
-            "share_of_fp32_peak": round(6 * parameters * rate / peaks["fp32"], 3),
+            "share_of_peak": round(flops * rate / peaks["bf16" if "bf16" in side else "fp32"], 3),
             "fastest_slowest_step_s": [round(min(steady), 3), round(max(steady), 3)],
             "peak_mib": round(max(one["peak_mib"] for one in found)),
             "last_loss": round(found[0]["loss"][-1], 4), "steps": len(found[0]["loss"]),
@@ -234,7 +246,8 @@ def main() -> None:
     memory = {side: numbers["peak_mib"] for side, numbers in result["sides"].items()}
     result["memory_of"] = {side: round(memory[args.sides[0]] / memory[side], 2) for side in args.sides[1:]}
     result["ratio_to"] = {side: round(rates[args.sides[0]] / rates[side], 2) for side in args.sides[1:]}
-    out = Path(__file__).parent / "results" / f"pretrain-{round(parameters / 1e6)}m-{result['date']}.json"
+    name = f"pretrain-{round(parameters / 1e6)}m-{device}-{result['date']}.json"
+    out = args.out or Path(__file__).parent / "results" / name
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ingot.train.cross_entropy import SMALLEST_PART, cross_entropy
+from ingot.train.cross_entropy import SMALLEST_PART, PartLoss, compiled_loss, cross_entropy, plain_loss
 from tiny import GPT2, LLAMA, make_decoder
 
 COUNT = 3 * SMALLEST_PART + 17
@@ -32,13 +32,15 @@ def make_heads() -> dict[str, tuple[nn.Module, Callable[[Tensor], Tensor]]]:
     return {"untied": (untied, untied.head), "tied": (tied, tied.head), "capped": (capped, capped)}
 
 
-def gradients(head: str, parted: bool, scale: float = 1.0) -> tuple[float, dict[str, Tensor]]:
+def gradients(
+    head: str, parted: bool, scale: float = 1.0, part_loss: PartLoss = plain_loss, count: int = COUNT
+) -> tuple[float, dict[str, Tensor]]:
     model, function = make_heads()[head]
     generator = torch.Generator().manual_seed(1)
-    hidden = torch.randn(COUNT, 32, generator=generator).requires_grad_()
-    targets = torch.randint(0, 320, (COUNT,), generator=generator)
+    hidden = torch.randn(count, 32, generator=generator).requires_grad_()
+    targets = torch.randint(0, 320, (count,), generator=generator)
     if parted:
-        loss = cross_entropy(function, hidden, targets, part_numbers=1)
+        loss = cross_entropy(function, hidden, targets, part_loss, part_numbers=1)
     else:
         loss = F.cross_entropy(function(hidden), targets, reduction="sum")
     (loss * scale).backward()
@@ -56,6 +58,19 @@ def test_loss_and_gradients_equal_the_plain_ones(head: str, scale: float) -> Non
     assert len(found) >= 2
     for name, tensor in found.items():
         assert (tensor - expected[name]).norm() <= 1e-6 * expected[name].norm(), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["untied", "capped"])
+def test_compiled_parts_of_any_size_give_the_same(head: str) -> None:
+    part_loss = compiled_loss()
+    for count in (SMALLEST_PART // 2, COUNT, 2 * SMALLEST_PART + 5):
+        plain, expected = gradients(head, parted=False, count=count)
+        parted, found = gradients(head, parted=True, part_loss=part_loss, count=count)
+        assert parted == pytest.approx(plain, rel=1e-6)
+        assert found.keys() == expected.keys()
+        for name, tensor in found.items():
+            assert (tensor - expected[name]).norm() <= 1e-6 * expected[name].norm(), name
 
 
 def test_gradients_go_through_what_came_before() -> None:

@@ -14,12 +14,13 @@ import tiny
 from ingot.core.errors import IngotError
 from ingot.core.report import Report
 from ingot.model.config import ModelConfig
+from ingot.model.network import make_network
 from ingot.train.loss import Inputs, prediction_loss
 from ingot.train.memory import rehearsal
-from ingot.train.memory.predict import Needs, inference
+from ingot.train.memory.predict import Needs, at_home, inference
 from ingot.train.memory.propose import propose
 from ingot.train.memory.rehearsal import Storages, lesson, rehearse
-from ingot.train.memory.setting import STATES, Setting
+from ingot.train.memory.setting import FLOAT, STATES, Setting
 from ingot.train.memory.verb import parse_bytes
 from ingot.train.optimizers import OPTIMIZERS, Optimizers
 from ingot.train.rematerialise import rematerialised
@@ -85,6 +86,23 @@ def test_less_is_less() -> None:
     assert rehearse(setting(tiny.LLAMA, rows=8, method="lora")).gradients < whole.gradients
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_what_is_offloaded_is_not_counted(device: str) -> None:
+    """A CPU's files take none of its memory; a card holds two visiting layers, and the states of one part."""
+    config = ModelConfig.read(tiny.LLAMA | {"num_hidden_layers": 8}, Path("c"))
+    found = {name: at_home(one, rehearse(replace(one, checkpointing=one.layers_visit)))
+             for name in ("none", "optimizer", "layers")
+             for one in [Setting(config, 16, 4, offload=name, device=device)]}  # fmt: skip
+    whole, states, layers = found["none"], found["optimizer"], found["layers"]
+    block = sum(p.numel() * FLOAT for p in make_network(config).blocks[0].parameters())
+    assert states.weights == whole.weights
+    assert layers.weights == pytest.approx(whole.weights - 8 * block, rel=1e-6)
+    assert layers.gradients == whole.gradients - (8 * block if device == "cuda" else 0)
+    assert layers.peak < whole.peak
+    assert states.states == (0.0 if device == "cpu" else whole.states)
+    assert layers.states == (0.0 if device == "cpu" else whole.states - whole.layer_states)
+
+
 def test_the_cache_is_its_formula() -> None:
     needs = inference(ModelConfig.read(tiny.LLAMA, Path("c")), 3, 100, "cuda", 0.0)
     assert needs.states == 2 * 2 * 3 * 100 * 2 * 8 * 4
@@ -92,15 +110,15 @@ def test_the_cache_is_its_formula() -> None:
 
 
 def test_proposals_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    def needs(wanted: Setting, device: str, process: float) -> Needs:
+    def needs(wanted: Setting, process: float) -> Needs:
         return Needs(0, 0, 0, 0, 0, 100.0 * wanted.micro_rows * wanted.length)
 
     monkeypatch.setattr("ingot.train.memory.propose.training", needs)
     wanted = setting(tiny.LLAMA, rows=8)
-    found = propose(wanted, 100 * 32 * 1, "cpu", 0.0)
+    found = propose(wanted, 100 * 32 * 1, 0.0)
     assert len(found) == 3
     assert all(one.total <= 3200 and candidate.micro_rows == 1 for candidate, one in found)
-    assert propose(wanted, 1.0, "cpu", 0.0) == []
+    assert propose(wanted, 1.0, 0.0) == []
 
 
 @pytest.mark.parametrize(("size", "expected"), [("8GiB", 8 * 2**30), ("512 MB", 512 * 10**6), ("1.5g", 15 * 10**8)])
@@ -144,11 +162,12 @@ def test_a_process_takes_what_was_planned(how: dict[str, Any]) -> None:
     folder = Path(__file__).parents[2] / "benchmarks"
     case = f"memory.case('qwen3', 6, 4096, 8, 256, **{how!r})"
     script = f"import sys; sys.path.insert(0, {str(folder)!r})\nimport memory, tempfile, pathlib\n"
-    run = f"with tempfile.TemporaryDirectory() as f: memory.train({case}, pathlib.Path(f))"
+    run = f"with tempfile.TemporaryDirectory() as f: memory.train({case}, pathlib.Path(f))\n"
+    run += "from ingot.train.memory.resident import peak_bytes; print(peak_bytes())"
     found = subprocess.run([sys.executable, "-c", script + run], check=True, capture_output=True, text=True)
     sys.path.insert(0, str(folder))
     import memory
 
     wanted = replace(memory.setting_of(memory.case("qwen3", 6, 4096, 8, 256)), **how)
-    planned = training(wanted, "cpu", process_bytes("cpu")).total
+    planned = training(wanted, process_bytes("cpu")).total
     assert planned == pytest.approx(float(found.stdout.split()[-1]), rel=0.15)

@@ -10,6 +10,7 @@ vocabulary times the batch (the idea of Liger's fused loss, Hsu et al. 2024, and
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,26 +20,53 @@ from torch import Tensor
 Head = Callable[[Tensor], Tensor]
 """Hidden states (N, C) to logits (N, V)."""
 
-PART_NUMBERS = 1 << 24
-"""Logits held at a time: 64 MiB in float32."""
+PartLoss = Callable[[Head, Tensor, Tensor], Tensor]
+"""Sum of -log p(target) of a part, from its head, hidden states (N, C) and targets (N,)."""
+
+PART_NUMBERS = {"cpu": 1 << 24, "cuda": 1 << 27}
+"""Logits held at a time, by device: 64 MiB in float32 on CPU; a card is only busy with larger products."""
 
 SMALLEST_PART = 128
 """Tokens in a part at least: each part adds to the gradient of the whole head once."""
 
 
-def cross_entropy(head: Head, hidden_NC: Tensor, targets_N: Tensor, part_numbers: int = PART_NUMBERS) -> Tensor:
+def plain_loss(head: Head, hidden_NC: Tensor, targets_N: Tensor) -> Tensor:
+    """The loss of a part as it is written in books."""
+    return F.cross_entropy(head(hidden_NC).float(), targets_N, reduction="sum")
+
+
+def compiled_loss() -> PartLoss:
+    """The same compiled: logits stay in the dtype of the products, and one pass over them gives the loss, another the
+    gradient. Parts have many sizes, and one compilation serves them all."""
+    compiled = torch.compile(plain_loss)
+
+    def loss(head: Head, hidden_NC: Tensor, targets_N: Tensor) -> Tensor:
+        torch._dynamo.maybe_mark_dynamic(hidden_NC, 0)
+        torch._dynamo.maybe_mark_dynamic(targets_N, 0)
+        return compiled(head, hidden_NC, targets_N)
+
+    return loss
+
+
+def cross_entropy(
+    head: Head,
+    hidden_NC: Tensor,
+    targets_N: Tensor,
+    part_loss: PartLoss = plain_loss,
+    part_numbers: int | None = None,
+) -> Tensor:
     """Sum of -log softmax(head(hidden))[target], nats, float32 scalar."""
     if len(targets_N) == 0:
         return hidden_NC.sum() * 0.0
     with torch.enable_grad():
         probe = head(hidden_NC[:1].detach())
-    size = max(SMALLEST_PART, part_numbers // probe.shape[-1])
+    size = max(SMALLEST_PART, (part_numbers or PART_NUMBERS[hidden_NC.device.type]) // probe.shape[-1])
     if len(targets_N) <= size:
-        return F.cross_entropy(head(hidden_NC).float(), targets_N, reduction="sum")
+        return part_loss(head, hidden_NC, targets_N)
     if not torch.is_grad_enabled():
         parts = zip(hidden_NC.split(size), targets_N.split(size), strict=True)
-        return torch.stack([F.cross_entropy(head(h).float(), t, reduction="sum") for h, t in parts]).sum()
-    return _Parted.apply(head, size, targets_N, hidden_NC, *_leaves(probe))
+        return torch.stack([part_loss(head, *part) for part in parts]).sum()
+    return _Parted.apply(head, part_loss, size, targets_N, hidden_NC, *_leaves(probe))
 
 
 def _leaves(output: Tensor) -> list[Tensor]:
@@ -60,13 +88,16 @@ class _Parted(torch.autograd.Function):
     """Loss and gradients, part by part. `leaves` are the head's parameters; they are arguments to receive gradients."""
 
     @staticmethod
-    def forward(ctx: Any, head: Head, size: int, targets_N: Tensor, hidden_NC: Tensor, *leaves: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, head: Head, part_loss: PartLoss, size: int, targets_N: Tensor, hidden_NC: Tensor, *leaves: Tensor
+    ) -> Tensor:
+        gradients_of = _by_hand if part_loss is plain_loss else partial(_by_autograd, part_loss)
         total = torch.zeros((), device=hidden_NC.device)
         d_hidden_NC = torch.empty_like(hidden_NC)
         d_leaves = [torch.zeros_like(leaf) for leaf in leaves]
         begin = 0
         for part_NC, part_targets_N in zip(hidden_NC.split(size), targets_N.split(size), strict=True):
-            loss, (d_part_NC, *d_part_leaves) = _part(head, part_NC, part_targets_N, leaves)
+            loss, (d_part_NC, *d_part_leaves) = gradients_of(head, part_NC, part_targets_N, leaves)
             total += loss
             d_hidden_NC[begin : begin + len(part_NC)] = d_part_NC
             begin += len(part_NC)
@@ -80,11 +111,24 @@ class _Parted(torch.autograd.Function):
     def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
         gradients, ctx.gradients = ctx.gradients, None
         torch._foreach_mul_(gradients, d_loss)
-        return (None, None, None, *gradients)
+        return (None, None, None, None, *gradients)
 
 
-def _part(head: Head, hidden_NC: Tensor, targets_N: Tensor, leaves: tuple[Tensor, ...]) -> tuple[Tensor, list[Tensor]]:
-    """Loss of one part, and its gradients with respect to the hidden states and the leaves."""
+Gradients = tuple[Tensor, list[Tensor]]
+"""Loss of one part, and its gradients with respect to the hidden states and the leaves."""
+
+
+def _by_autograd(
+    part_loss: PartLoss, head: Head, hidden_NC: Tensor, targets_N: Tensor, leaves: tuple[Tensor, ...]
+) -> Gradients:
+    with torch.enable_grad():
+        own_NC = hidden_NC.detach().requires_grad_()
+        loss = part_loss(head, own_NC, targets_N)
+    return loss.detach(), list(torch.autograd.grad(loss, [own_NC, *leaves]))
+
+
+def _by_hand(head: Head, hidden_NC: Tensor, targets_N: Tensor, leaves: tuple[Tensor, ...]) -> Gradients:
+    """Without a compiler autograd would hold the logits three times; here they become their gradient in place."""
     with torch.enable_grad():
         own_NC = hidden_NC.detach().requires_grad_()
         logits_NV = head(own_NC)

@@ -8,9 +8,10 @@ goes on bit for bit on CPU in fp32 (unless its length is given in minutes: the c
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,14 +27,16 @@ from ingot.data.pack import Batch, Rows
 from ingot.model.network import Network
 from ingot.train.check import check_rows
 from ingot.train.checkpoint import Place
+from ingot.train.cross_entropy import PartLoss, compiled_loss, plain_loss
 from ingot.train.distributed.sharing import ALONE, Sharing
 from ingot.train.distributed.slices import norms
 from ingot.train.health.gradients import Gradients, not_finite
 from ingot.train.health.recovery import Recovery
 from ingot.train.health.watch import LEAST_LOSS, Trouble, Watch
 from ingot.train.loss import Inputs, prediction_loss
-from ingot.train.machine import choose_compile, keep_freed_memory
+from ingot.train.machine import choose_compile, fastest_attention, keep_freed_memory
 from ingot.train.metrics import Metrics, tail_loss
+from ingot.train.offload import Elsewhere, visiting
 from ingot.train.optimizers import Optimizers
 from ingot.train.plan import Plan, Result
 from ingot.train.random_state import RandomState, random_state, set_random_state
@@ -47,8 +50,8 @@ LAYERS_EVERY = 10
 NAMED = 20
 """Documents of a batch that are named at most."""
 
-Loss = Callable[[Network, Inputs], Tensor]
-"""A lesson's loss, summed over its targets."""
+Loss = Callable[[Network, Inputs, PartLoss], Tensor]
+"""A lesson's loss, summed over its targets; it is told how to compute the loss of a part of them, plain or compiled."""
 
 Teach = Callable[[Batch, int, int], Lesson]
 """The lesson of a batch, from seed and step: `Objective.lesson`."""
@@ -85,15 +88,17 @@ class Run:
     ) -> None:
         self.network, self.rows, self.plan, self.place = network, rows, plan, place
         self.teach, self.loss, self.name_of, self.sharing = teach, loss, name_of, sharing
-        self.optimizers = Optimizers(network, plan.options)
-        self.gradients = Gradients.of(network)
         self.device = network.embedding.weight.device
+        offloads = plan.options.offload != "none"
+        self.optimizers = Optimizers(network, plan.options, Elsewhere(self.device, place.path) if offloads else None)
+        self.gradients = Gradients.of(network)
         self.watch = Watch()
         self.recovery = Recovery(place.recovery, writes=sharing.world.is_first)
         self.log = Metrics(place.metrics, writes=sharing.world.is_first)
         self.step = self.targets = 0
         self.seconds = 0.0
         self.compiled: bool | None = None
+        self.part_loss: PartLoss = plain_loss
         self.previous: Done | None = None
         self.saved = -math.inf if plan.options.recover == "on" else 0.0
 
@@ -113,7 +118,7 @@ class Run:
         self.optimizers.tell(self.plan.lr)
         self.network.train()
         self._compile()
-        with rematerialised(self.network, self.plan.options.checkpointing), progress("train", 1.0) as advance:
+        with self._arranged(), progress("train", 1.0) as advance:
             while self.progress() < 1.0 or not self._ended_well():
                 line = self._one_step()
                 if line:
@@ -126,6 +131,18 @@ class Run:
         loss = tail_loss(self.place.metrics)
         size = self.optimizers.bytes
         return Result(self.step, self.targets, self.seconds, loss, bool(self.compiled), size, events)
+
+    @contextlib.contextmanager
+    def _arranged(self) -> Iterator[None]:
+        """While the block runs, layers are kept and computed as the options say."""
+        options = self.plan.options
+        at_home = options.offload == "layers" and self.device.type == "cuda"  # computed twice as it is
+        with (
+            rematerialised(self.network, options.checkpointing and not at_home),
+            visiting(self.network, options.offload, self.device),
+            fastest_attention(self.device),
+        ):
+            yield
 
     def _one_step(self) -> dict[str, Any] | None:
         """One step; its line in the log, None where the step is passed over."""
@@ -164,18 +181,18 @@ class Run:
 
     def _accumulate(self, lesson: Lesson) -> float:
         """Gradients of the mean loss over the lesson's targets, micro-batch by micro-batch; returns that mean."""
-        total = 0.0
+        losses = []
         for part in self.sharing.parts(lesson, self.plan.options.micro_batches):
             loss = self._loss(part) / lesson.num_targets
             (loss * self.sharing.loss_scale).backward()
-            total += float(loss.detach())
+            losses.append(loss.detach())
         self.sharing.add_up()
-        return self.sharing.total_loss(total)
+        return self.sharing.total_loss(sum(map(float, losses)))
 
     def _loss(self, lesson: Lesson) -> Tensor:
         enabled = self.plan.precision != torch.float32
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled):
-            return self.loss(self.network, Inputs.of(lesson, self.device))
+            return self.loss(self.network, Inputs.of(lesson, self.device), self.part_loss)
 
     def _is_a_new_level(self, trouble: Trouble) -> bool:
         """A spike behind others whose batches were to blame: this is how the data is from here on."""
@@ -265,10 +282,13 @@ class Run:
         if self.compiled:
             for block in self.network.blocks:
                 block.compile()
+            self.part_loss = compiled_loss()
 
     def _pays_to_compile(self, lesson: Lesson) -> bool:
         """Several processes measure nothing, because each would have to rehearse with all the others."""
         wanted = self.plan.options.compile
+        if self.plan.options.offload == "layers" and self.device.type == "cuda":
+            return False
         if self.sharing.world.size > 1 and wanted == "auto":
             wanted = "on" if self.device.type == "cuda" else "off"
         return choose_compile(wanted, lambda: self._rehearse(lesson), self._seconds_at)

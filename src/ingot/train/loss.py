@@ -18,7 +18,7 @@ from ingot.data.pack import segment_positions
 from ingot.model.encoder import Encoder
 from ingot.model.encoder_decoder import EncoderDecoder
 from ingot.model.network import Network
-from ingot.train.cross_entropy import cross_entropy
+from ingot.train.cross_entropy import PartLoss, cross_entropy, plain_loss
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ class Inputs:
         return len(self.targets_N)
 
 
-def prediction_loss(network: Network, inputs: Inputs) -> Tensor:
+def prediction_loss(network: Network, inputs: Inputs, part_loss: PartLoss = plain_loss) -> Tensor:
     """Sum of -log p(target), nats, float32 scalar."""
     hidden_BTC = _hidden(network, inputs)
     predicting_NC = hidden_BTC.flatten(0, 1)[inputs.predictors_N]
-    return cross_entropy(network.head, predicting_NC, inputs.targets_N)
+    return cross_entropy(network.head, predicting_NC, inputs.targets_N, part_loss)
 
 
 def _hidden(network: Network, inputs: Inputs) -> Tensor:

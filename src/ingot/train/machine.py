@@ -6,15 +6,17 @@ twice as fast. Compiling costs half a minute to a minute and pays only for runs 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ingot.core.progress import say, warn
 from ingot.train.settings import Precision, Switch
@@ -45,7 +47,23 @@ def keep_freed_memory() -> None:
 
 
 def default_device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The card where there is one. Its allocator is told to grow blocks in place, unless the user told it otherwise:
+    with blocks of fixed sizes a step held up to 1.1 GB that it could not use (LOG.md)."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+    return torch.device("cuda")
+
+
+@contextlib.contextmanager
+def fastest_attention(device: torch.device) -> Iterator[None]:
+    """Prefer cuDNN's fused attention on a card: faster forward and backward than the flash kernel (LOG.md)."""
+    if device.type != "cuda":
+        yield
+        return
+    order = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    with sdpa_kernel(order, set_priority=True):
+        yield
 
 
 def choose_precision(wanted: Precision, width: int, device: torch.device) -> torch.dtype:

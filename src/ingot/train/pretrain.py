@@ -28,6 +28,7 @@ from ingot.train.form import form_of
 from ingot.train.initial import initialise
 from ingot.train.loop import Run
 from ingot.train.machine import default_device
+from ingot.train.offload import move
 from ingot.train.optimizers.groups import freeze
 from ingot.train.plan import Plan, make_plan
 from ingot.train.settings import TrainingOptions
@@ -83,7 +84,8 @@ def pretrain(options: PretrainOptions) -> ModelDir:
         if not resumed and world.is_first:
             place.remove()  # refused data leaves no unfinished run behind
         raise
-    plan = _plan(options, corpus, network.to(default_device()), world)
+    network = move(network, options.loop, default_device(), place.path, world)
+    plan = _plan(options, corpus, network, world)
     sharing = share(network, options.loop, world)
     sharing.spread_chance(options.seed, 0)
     run = Run(network, corpus.rows, plan, place, teach=objective.lesson, name_of=corpus.names, sharing=sharing)

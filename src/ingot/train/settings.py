@@ -27,6 +27,9 @@ class LoopOptions(Options):
     final: float = option(0.05, "learning rate at the end, as a share of the peak", ge=0, le=1)
     micro_batches: int = option(1, "parts a batch is computed in, to save memory; the result is the same", ge=1)
     checkpointing: bool = option(False, "keep only each layer's input and compute the rest again: less memory, slower")
+    offload: Literal["none", "optimizer", "layers"] = option(
+        "none", "what lives off the device (of a card: in memory; of a CPU: on disk): optimizer states; layers too"
+    )
     freeze: str = option("", "parameters not to train: patterns of names with commas, * for anything")
     recover: Literal["on", "off"] = option("on", "undo and skip steps that go wrong; off: stop at the first")
     compile: Switch = option("auto", "torch.compile: auto compiles when it saves more time than it costs")

@@ -32,6 +32,7 @@ from ingot.train.distributed.world import World
 from ingot.train.form import form_of
 from ingot.train.loop import Run
 from ingot.train.machine import default_device
+from ingot.train.offload import move
 from ingot.train.optimizers.groups import freeze
 from ingot.train.plan import Plan, make_plan
 from ingot.train.reading import Reading, read_conversations, read_text, window
@@ -92,7 +93,7 @@ def tune(options: TuneOptions) -> ModelDir:
     place = Place.beside(options.out)
     same = identity(options, data=options.data, model=[parent.path for parent in model.parents])
     resumed = world.agree(lambda: place.begin(same, options.resume))
-    model.network.to(default_device())
+    move(model.network, options.loop, default_device(), place.path, world)
     plan = _plan(options, reading, model, world)
     network = model.network
     sharing = share(network, options.loop, world)

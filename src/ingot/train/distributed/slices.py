@@ -34,7 +34,8 @@ def sliced_like(saved: Tensor, present: Tensor) -> Tensor:
 
 def norms(tensors: Sequence[Tensor]) -> list[float]:
     """The norm of each whole tensor; every process must ask."""
-    squares = torch.stack(torch._foreach_norm([local(tensor) for tensor in tensors])).double().square()
+    each = torch._foreach_norm([local(tensor) for tensor in tensors])
+    squares = torch.stack([norm.to(each[0].device) for norm in each]).double().square()
     cut = [is_sliced(t) and any(place.is_shard() for place in t.placements) for t in tensors]  # type: ignore[attr-defined]
     if any(cut):
         mask = torch.tensor(cut, device=squares.device)

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 from ingot.model.config import ModelConfig
 from ingot.model.parameters import count
-from ingot.train.memory.rehearsal import rehearse
-from ingot.train.memory.setting import FLOAT, Setting
+from ingot.train.memory.rehearsal import Step, rehearse
+from ingot.train.memory.setting import FLOAT, Device, Setting
+from ingot.train.offload import PART_NUMBERS
 
-Device = Literal["cpu", "cuda"]
 HEAP: dict[tuple[str, bool], float] = {
     ("full", False): 0.22,
     ("full", True): 1.3,
@@ -69,14 +68,30 @@ def process_bytes(device: Device) -> float:
     return float(found.stdout.split()[-1])
 
 
-def training(setting: Setting, device: Device, process: float) -> Needs:
+def training(setting: Setting, process: float) -> Needs:
     """The peak of a training step, whichever is higher: computing gradients, or using them."""
-    step = rehearse(setting)
+    step = at_home(setting, rehearse(replace(setting, checkpointing=setting.checkpointing or setting.layers_visit)))
     held = step.weights + step.gradients
     rest = max(step.peak - held, step.transient)
-    share = CUDA_ROUNDING if device == "cuda" else HEAP[setting.method, setting.checkpointing]
+    share = CUDA_ROUNDING if setting.device == "cuda" else HEAP[setting.method, setting.checkpointing]
     heap = share * (held + step.states + rest)
     return Needs(step.weights, step.gradients, step.states, rest, heap, process)
+
+
+def at_home(setting: Setting, step: Step) -> Step:
+    """The step without what `--loop.offload` keeps off the device: on a card some states visit it at a time, and two
+    layers with their gradients; a CPU's files take no memory that it could not have back."""
+    if setting.offload == "none":
+        return step
+    visiting = 2.0 * FLOAT * PART_NUMBERS if setting.device == "cuda" else 0.0
+    step = replace(step, states=min(visiting, step.states - (step.layer_states if setting.layers_visit else 0.0)))
+    if setting.offload == "optimizer":
+        return step
+    if setting.device == "cpu":
+        return replace(step, weights=step.weights - step.layers, peak=step.peak - step.layers)
+    left, guests = step.layers + step.layer_gradients, 2 * step.layer
+    return replace(step, weights=step.weights - step.layers, gradients=step.gradients - step.layer_gradients,
+                   peak=step.peak - left + guests)  # fmt: skip
 
 
 def inference(config: ModelConfig, slots: int, capacity: int, device: Device, process: float) -> Needs:

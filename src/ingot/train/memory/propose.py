@@ -6,19 +6,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ingot.core.progress import progress
-from ingot.train.memory.predict import Device, Needs, training
+from ingot.train.memory.predict import Needs, training
 from ingot.train.memory.setting import Setting
 
 WANTED = 3
 
 
-def propose(setting: Setting, limit: float, device: Device, process: float) -> list[tuple[Setting, Needs]]:
+def propose(setting: Setting, limit: float, process: float) -> list[tuple[Setting, Needs]]:
     """Up to three settings that stay under `limit` bytes."""
     found: list[tuple[Setting, Needs]] = []
     tried = list(dict.fromkeys(_candidates(setting)))
     with progress("plan", len(tried)) as advance:
         for number, candidate in enumerate(tried):
-            needs = training(candidate, device, process)
+            needs = training(candidate, process)
             advance(number + 1)
             if needs.total <= limit:
                 found.append((candidate, needs))
@@ -28,7 +28,7 @@ def propose(setting: Setting, limit: float, device: Device, process: float) -> l
 
 
 def _candidates(setting: Setting) -> Iterator[Setting]:
-    """The same result in smaller parts; then other states; then LoRA; then shorter texts, and all of it together."""
+    """The same result in smaller parts; other states; the same off the device; LoRA; shorter texts, and all of it."""
     rows = setting.batch_rows
     smallest = replace(setting, micro_batches=rows)
     if rows >= 4:
@@ -37,6 +37,8 @@ def _candidates(setting: Setting) -> Iterator[Setting]:
     yield replace(smallest, checkpointing=True)
     yield replace(smallest, optimizer="adamw8")
     yield replace(smallest, optimizer="adamw8", checkpointing=True)
+    yield replace(smallest, offload="optimizer", checkpointing=True)
+    yield replace(smallest, offload="layers", checkpointing=setting.device == "cpu")
     yield replace(smallest, method="lora")
     yield replace(smallest, method="lora", checkpointing=True)
     for part in (2, 4):

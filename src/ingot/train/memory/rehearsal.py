@@ -1,20 +1,22 @@
 """A step of training on tensors that have shapes but no memory, with every allocation counted.
 
 The code that is rehearsed is the code that trains: the network, the loss in parts, checkpointing, LoRA. Fake tensors
-(torch's FakeTensorMode) pick the kernels a CPU would, and storages are counted as they come and go, so the peak is that
-of the real step to the byte, for every family and without a formula. What kernels allocate inside themselves is not
-seen. Networks of many equal layers are rehearsed with two and with four of them, and the line is drawn on.
+(torch's FakeTensorMode) pick the kernels of the device they pretend to be on, and storages are counted as they come and
+go, so the peak is that of the real step to the byte, for every family and without a formula. What kernels allocate
+inside themselves is not seen, nor what compiling saves. A card is rehearsed where there is one; elsewhere a CPU stands
+in for it. Networks of many equal layers are rehearsed with two and with four of them, and the line is drawn on.
 """
 
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -40,13 +42,18 @@ FEW, MORE = 2, 4
 @dataclass(frozen=True)
 class Step:
     """Bytes of a step. `peak`: all that is alive at the worst moment of forward and backward, but the optimiser's
-    `states`; `transient`: what the optimiser needs beside them while it updates."""
+    `states`; `transient`: what the optimiser needs beside them while it updates. `layers`, `layer_gradients` and
+    `layer_states`: how much of the first three belongs to the layers; `layer`: the weights of the largest."""
 
     weights: float
     gradients: float
     states: float
     transient: float
     peak: float
+    layers: float
+    layer_gradients: float
+    layer_states: float
+    layer: float
 
     def beyond(self, other: Step, layers: float) -> Step:
         """This step with so many times the difference to another added."""
@@ -61,7 +68,7 @@ def rehearse(setting: Setting) -> Step:
         return _whole(setting)
     few, more = (_whole(replace(setting, config=shortened(config, layers=count))) for count in (FEW, MORE))
     step = more.beyond(few, (layers - MORE) / (MORE - FEW))
-    return replace(step, transient=more.transient)
+    return replace(step, transient=more.transient, layer=more.layer)
 
 
 def _is_even(config: ModelConfig) -> bool:
@@ -83,24 +90,45 @@ def _spread(kinds: tuple[Any, ...], count: int) -> tuple[Any, ...]:
 
 def _whole(setting: Setting) -> Step:
     """Rehearse one step of the config as it is."""
+    device = torch.device("cuda" if setting.device == "cuda" and torch.cuda.is_available() else "cpu")
     with (
         FakeTensorMode(allow_non_fake_inputs=True),
         Evenly(getattr(setting.config, "experts", 1)),
         Storages() as storages,
     ):
-        network = _network(setting)
+        with device:
+            network = _network(setting)
         weights = storages.now
-        parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        inputs = Inputs.of(lesson(setting, network), torch.device("cpu"))
+        inputs = Inputs.of(lesson(setting, network), device)
         with rematerialised(network, setting.checkpointing):
             for _ in range(min(2, setting.micro_batches)):
                 _loss(setting, network, inputs).backward()
-        gradients = float(sum(4 * parameter.numel() for parameter in parameters))
-        groups = parameter_groups(network, 0.0)
-        states = sum(setting.state_bytes(p.numel(), group.kind) for group in groups for p in group.parameters.values())
-        sizes = [p.numel() for group in groups if group.kind == "matrix" for p in group.parameters.values()]
-        transient = setting.transient_bytes(max(sizes, default=0))
-        return Step(weights, gradients, states, transient, storages.peak)
+        return _step(setting, network, weights, storages.peak)
+
+
+def _step(setting: Setting, network: Network, weights: float, peak: float) -> Step:
+    """What belongs to whom, after a rehearsal."""
+    groups = parameter_groups(network, 0.0)
+    states = {id(p): setting.state_bytes(p.numel(), group.kind) for group in groups for p in group.parameters.values()}
+    sizes = [p.numel() for group in groups if group.kind == "matrix" for p in group.parameters.values()]
+    layers = [list(block.parameters()) for block in network.blocks]
+    flat = [parameter for layer in layers for parameter in layer]
+    return Step(
+        weights=weights,
+        gradients=_bytes(network.parameters(), trained=True),
+        states=sum(states.values()),
+        transient=setting.transient_bytes(max(sizes, default=0)),
+        peak=peak,
+        layers=_bytes(flat),
+        layer_gradients=_bytes(flat, trained=True),
+        layer_states=sum(states.get(id(parameter), 0.0) for parameter in flat),
+        layer=max(map(_bytes, layers)),
+    )
+
+
+def _bytes(parameters: Iterable[nn.Parameter], trained: bool = False) -> float:
+    """Bytes of parameters, or of those that train."""
+    return float(sum(p.numel() * p.element_size() for p in parameters if p.requires_grad or not trained))
 
 
 def _network(setting: Setting) -> Network:
@@ -117,7 +145,8 @@ def _plain(config: ModelConfig) -> ModelConfig:
 
 
 def _loss(setting: Setting, network: Network, inputs: Inputs) -> Tensor:
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=setting.precision == "bf16"):
+    device = inputs.ids_BT.device.type
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=setting.precision == "bf16"):
         return prediction_loss(network, inputs) / max(1, inputs.num_targets)
 
 

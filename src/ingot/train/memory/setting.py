@@ -11,6 +11,7 @@ from ingot.train.optimizers.adam8 import BLOCK, CHUNK, SMALLEST
 from ingot.train.optimizers.groups import Kind
 
 Method = Literal["full", "lora"]
+Device = Literal["cpu", "cuda"]
 FLOAT = 4
 """Bytes of a number: weights, gradients and moments are float32, whatever products are computed in."""
 
@@ -26,8 +27,15 @@ class Setting:
     optimizer: str = "adamw"
     micro_batches: int = 1
     checkpointing: bool = False
+    offload: Literal["none", "optimizer", "layers"] = "none"
     precision: Literal["fp32", "bf16"] = "fp32"
     rank: int = 16
+    device: Device = "cpu"
+
+    @property
+    def layers_visit(self) -> bool:
+        """Whether layers come to the card one by one, which computes them twice."""
+        return self.offload == "layers" and self.device == "cuda"
 
     @property
     def micro_rows(self) -> int:

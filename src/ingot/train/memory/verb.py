@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Literal, Self
 
+import torch
 from pydantic import model_validator
 
 from ingot.core.errors import fail
@@ -22,9 +23,11 @@ from ingot.model.config import ModelConfig
 from ingot.model.families import DECODERS
 from ingot.model.subject import Subject, choose
 from ingot.train import dial
-from ingot.train.memory.predict import Device, Needs, inference, process_bytes, training
+from ingot.train.machine import choose_precision
+from ingot.train.memory.predict import Needs, inference, process_bytes, training
 from ingot.train.memory.propose import propose
-from ingot.train.memory.setting import Method, Setting
+from ingot.train.memory.setting import Device, Method, Setting
+from ingot.train.settings import Precision
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 PARTS = ("weights", "gradients", "states", "activations", "heap", "process")
@@ -35,6 +38,16 @@ class NewModelOptions(Options):
 
     family: dial.Family = option("qwen3", "its architecture")
     vocab_size: int = option(8192, "tokens it knows", ge=2)
+
+
+class StepOptions(Options):
+    """How a step is computed, as the training verbs are told."""
+
+    optimizer: Literal["adamw", "adamw8", "muon"] = option("adamw", "optimiser")
+    micro_batches: int = option(1, "parts a batch is computed in", ge=1)
+    checkpointing: bool = option(False, "keep only each layer's input for the backward pass")
+    offload: Literal["none", "optimizer", "layers"] = option("none", "what lives off the device")
+    precision: Precision = option("auto", "of matrix products: auto is bf16 on cuda, and on cpu what is faster here")
 
 
 class MemoryOptions(Options):
@@ -49,9 +62,7 @@ class MemoryOptions(Options):
     length: int = option(256, "window in tokens", ge=8)
     method: Method = option("full", "what trains: every weight, or a low-rank update")
     rank: int = option(16, "rank of the update (lora)", ge=1)
-    optimizer: Literal["adamw", "adamw8", "muon"] = option("adamw", "optimiser")
-    micro_batches: int = option(1, "parts a batch is computed in", ge=1)
-    checkpointing: bool = option(False, "keep only each layer's input for the backward pass")
+    loop: StepOptions = option(StepOptions(), "how a step is computed, as the training verbs are told")
     slots: int = option(8, "texts at once in inference", ge=1)
     device: Device = option("cpu", "cpu or cuda")
     memory: str | None = option(
@@ -78,10 +89,10 @@ def plan_memory(options: MemoryOptions) -> Report:
     name, config = _config(options)
     setting = _setting(options, config)
     process = process_bytes(options.device)
-    needs = training(setting, options.device, process)
+    needs = training(setting, process)
     serving = inference(config, options.slots, options.length, options.device, process)
     passed = None if limit is None else round(needs.total) <= limit
-    others = propose(setting, limit, options.device, process) if limit is not None and not passed else []
+    others = propose(setting, limit, process) if limit is not None and not passed else []
     numbers: dict[str, Cell] = {"training_bytes": round(needs.total), "inference_bytes": round(serving.total)}
     report = Report(
         title=text("plan-memory-title", name=name),
@@ -120,8 +131,11 @@ def _setting(options: MemoryOptions, config: ModelConfig) -> Setting:
         raise fail("plan-memory-length", found=options.length, window=config.max_length)
     if options.method == "lora" and config.model_type not in DECODERS:
         raise fail("plan-memory-lora", family=config.model_type)
-    return Setting(config, options.length, max(1, round(options.batch_tokens / options.length)), options.method,
-                   options.optimizer, options.micro_batches, options.checkpointing, rank=options.rank)  # fmt: skip
+    loop, rows = options.loop, max(1, round(options.batch_tokens / options.length))
+    precision = choose_precision(loop.precision, config.hidden_size, torch.device(options.device))
+    return Setting(config, options.length, rows, options.method, loop.optimizer, loop.micro_batches, loop.checkpointing,
+                   loop.offload, "bf16" if precision == torch.bfloat16 else "fp32", options.rank,
+                   options.device)  # fmt: skip
 
 
 def _sections(needs: Needs, serving: Needs, others: list[tuple[Setting, Needs]]) -> list[Section]:
@@ -150,10 +164,11 @@ def _others(others: list[tuple[Setting, Needs]]) -> Table:
 
 
 def flags(setting: Setting) -> str:
-    """A setting as options of this verb."""
+    """A setting as options of this verb, which the training verbs take as well."""
     return (f"--length {setting.length} --batch-tokens {setting.batch_rows * setting.length} --method {setting.method} "
-            f"--optimizer {setting.optimizer} --micro-batches {setting.micro_batches}"
-            + (" --checkpointing" if setting.checkpointing else ""))  # fmt: skip
+            f"--loop.optimizer {setting.optimizer} --loop.micro-batches {setting.micro_batches}"
+            + (" --loop.checkpointing" if setting.checkpointing else "")
+            + (f" --loop.offload {setting.offload}" if setting.offload != "none" else ""))  # fmt: skip
 
 
 def _tell(report: Report, needs: Needs, serving: Needs, limit: int | None, others: list[tuple[Setting, Needs]]) -> None:

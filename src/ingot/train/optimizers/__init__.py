@@ -6,7 +6,9 @@ A method is a function from parameter groups to torch optimisers, in OPTIMIZERS.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,8 +16,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ingot.train.distributed.slices import is_sliced, local, sliced_like
+from ingot.train.offload import PART_NUMBERS, Elsewhere
 from ingot.train.optimizers.adam8 import AdamW8
-from ingot.train.optimizers.groups import Group, Kind, parameter_groups, tell_groups
+from ingot.train.optimizers.groups import Group, Kind, parameter_groups, split_groups, tell_groups
 from ingot.train.optimizers.muon import Muon
 from ingot.train.settings import LoopOptions
 
@@ -47,47 +50,83 @@ OPTIMIZERS: dict[str, Callable[[list[Group], LoopOptions], dict[Kind, Optimizer]
 }
 
 
-class Optimizers:
-    """The optimisers of a run as one."""
+@dataclass(frozen=True)
+class Part:
+    """Parameters that are updated together, and who updates each kind of them."""
 
-    def __init__(self, model: nn.Module, options: LoopOptions) -> None:
-        self.groups = parameter_groups(model, options.weight_decay)
-        self._of = OPTIMIZERS[options.optimizer](self.groups, options)
-        self._all = list(dict.fromkeys(self._of.values()))
+    groups: list[Group]
+    of: dict[Kind, Optimizer]
 
-    def step(self, rate: float) -> None:
-        """Update every parameter at this learning rate and forget the gradients."""
-        for optimizer in self._all:
+    def update(self, rate: float) -> None:
+        for optimizer in dict.fromkeys(self.of.values()):
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.step()
+
+    def states(self) -> Iterator[tuple[str, nn.Parameter, dict[str, Tensor]]]:
+        """Name, parameter and state of each."""
+        for group in self.groups:
+            for name, parameter in group.parameters.items():
+                yield name, parameter, self.of[group.kind].state[parameter]
+
+
+class Optimizers:
+    """The optimisers of a run as one. With `elsewhere` their states live there and visit the device part by part."""
+
+    def __init__(self, model: nn.Module, options: LoopOptions, elsewhere: Elsewhere | None = None) -> None:
+        self.groups = parameter_groups(model, options.weight_decay)
+        parts = split_groups(self.groups, PART_NUMBERS) if elsewhere else [self.groups]
+        self._parts = [Part(groups, OPTIMIZERS[options.optimizer](groups, options)) for groups in parts]
+        self._elsewhere = elsewhere
+        self._kept: dict[nn.Parameter, dict[str, Tensor]] = defaultdict(dict)
+
+    def step(self, rate: float) -> None:
+        """Update every parameter at this learning rate and forget the gradients."""
+        for part in self._parts:
+            self._fetch(part)
+            part.update(rate)
+            self._put_back(part)
         self.zero_grad()
 
+    def _fetch(self, part: Part) -> None:
+        for _, parameter, state in part.states() if self._elsewhere else ():
+            assert self._elsewhere is not None
+            self._elsewhere.fetch(state, parameter.device)
+
+    def _put_back(self, part: Part) -> None:
+        for _, parameter, state in part.states() if self._elsewhere else ():
+            assert self._elsewhere is not None
+            self._elsewhere.put_back(state, self._kept[parameter])
+
     def zero_grad(self) -> None:
-        for optimizer in self._all:
-            optimizer.zero_grad()
+        for group in self.groups:
+            for parameter in group.parameters.values():
+                parameter.grad = None
 
     def tell(self, rate: float) -> None:
         """Print the parameter groups."""
-        tell_groups(self.groups, {kind: type(made).__name__ for kind, made in self._of.items()}, rate)
+        methods = {kind: type(made).__name__ for part in self._parts for kind, made in part.of.items()}
+        tell_groups(self.groups, methods, rate)
 
     def state(self) -> Iterator[tuple[str, Tensor]]:
         """Every tensor of the optimisers' state, named KEY.PARAMETER."""
-        for group in self.groups:
-            for name, parameter in group.parameters.items():
-                for key, value in self._of[group.kind].state[parameter].items():
-                    yield f"{key}.{name}", value
+        if self._elsewhere:
+            self._elsewhere.settle()
+        for part in self._parts:
+            for name, _, state in part.states():
+                yield from ((f"{key}.{name}", value) for key, value in state.items())
 
     def load(self, saved: dict[str, Tensor]) -> None:
         """Put back what `state` gave."""
-        states: dict[str, dict[str, Tensor]] = {}
+        states: dict[str, dict[str, Tensor]] = defaultdict(dict)
         for full, value in saved.items():
             key, _, name = full.partition(".")
-            states.setdefault(name, {})[key] = value
-        for group in self.groups:
-            for name, parameter in group.parameters.items():
-                own = {key: sliced_like(value, parameter) for key, value in states.get(name, {}).items()}
-                self._of[group.kind].state[parameter] = own
+            states[name][key] = value
+        for part in self._parts:
+            for name, parameter, state in part.states():
+                state.clear()
+                state |= {key: sliced_like(value, parameter) for key, value in states[name].items()}
+            self._put_back(part)
 
     @property
     def bytes(self) -> int:

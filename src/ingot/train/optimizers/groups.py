@@ -8,7 +8,7 @@ a matrix maps one space of activations to another, not where its rows are looked
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -54,6 +54,20 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[Group]:
         found[_kind(parameter, embeddings, head)][name] = parameter
     decays = {kind: weight_decay if kind in DECAYED else 0.0 for kind in found}
     return [Group(kind, parameters, decays[kind]) for kind, parameters in found.items() if parameters]
+
+
+def split_groups(groups: list[Group], numbers: int) -> list[list[Group]]:
+    """The same parameters in parts of about so many numbers, each kind apart."""
+    parts: list[list[Group]] = []
+    for group in groups:
+        part: dict[str, nn.Parameter] = {}
+        for name, parameter in group.parameters.items():
+            if part and sum(p.numel() for p in part.values()) + parameter.numel() > numbers:
+                parts.append([replace(group, parameters=part)])
+                part = {}
+            part[name] = parameter
+        parts.append([replace(group, parameters=part)])
+    return parts
 
 
 def _kind(parameter: nn.Parameter, embeddings: set[int], head: int) -> Kind:
