@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from ingot.train.offload import Elsewhere, move, visiting
 from ingot.train.optimizers import Optimizers
 from ingot.train.plan import Plan
 from ingot.train.settings import LoopOptions
-from tiny import LLAMA, T5, make_random_network
+from tiny import BART, BERT, GPT2, LLAMA, T5, make_random_network
 
 CPU = torch.device("cpu")
 STEPS = 3
@@ -131,23 +132,39 @@ def test_several_processes_are_refused(tmp_path: Path) -> None:
     assert error.value.code == "offload-parallel"
 
 
+def gradients(
+    config: dict[str, Any], device: torch.device, offload: str, bring: Any, folder: Path
+) -> dict[str, Tensor]:
+    """Of a lesson whose layers are called with copies of their weights, or as they are."""
+    network = make_random_network(config).requires_grad_(True).train()
+    move(network, LoopOptions(offload=offload), device, folder, World())
+    with visiting(network, bring):
+        made = lesson(Setting(network.config, 16, 4), network)
+        prediction_loss(network, Inputs.of(made, device)).backward()
+    return {name: p.grad.cpu() for name, p in network.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("config", [LLAMA, GPT2, BERT, T5, BART], ids=lambda config: config["model_type"])
+def test_layers_called_with_copies_give_their_gradients(config: dict[str, Any], tmp_path: Path) -> None:
+    config = config | {"dropout": 0.0}
+    found = [gradients(config, CPU, "none", bring, tmp_path) for bring in (None, torch.clone)]
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.equal(gradient, found[1][name]) for name, gradient in found[0].items())
+
+
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
 @cuda
 @pytest.mark.parametrize("config", [LLAMA, T5], ids=["llama", "t5"])
 def test_layers_that_visit_the_card_give_its_gradients(config: dict[str, Any], tmp_path: Path) -> None:
-    card, found = torch.device("cuda"), []
-    for offload in ("none", "layers"):
-        network = make_random_network(config).requires_grad_(True).train()
-        move(network, LoopOptions(offload=offload), card, tmp_path, World())
-        with visiting(network, offload, card):
-            made = lesson(Setting(network.config, 16, 4), network)
-            prediction_loss(network, Inputs.of(made, card)).backward()
-        found.append({name: p.grad.cpu() for name, p in network.named_parameters() if p.grad is not None})
-    assert found[0].keys() == found[1].keys()
-    for name, gradient in found[0].items():
-        assert (gradient - found[1][name]).norm() <= 1e-5 * gradient.norm(), name
+    card = torch.device("cuda")
+    bring = partial(Tensor.to, device=card, non_blocking=True)
+    plain = gradients(config, card, "none", None, tmp_path)
+    found = gradients(config, card, "layers", bring, tmp_path)
+    assert found.keys() == plain.keys()
+    for name, gradient in plain.items():
+        assert (gradient - found[name]).norm() <= 1e-5 * gradient.norm(), name
 
 
 @cuda

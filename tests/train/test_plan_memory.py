@@ -17,7 +17,7 @@ from ingot.model.config import ModelConfig
 from ingot.model.network import make_network
 from ingot.train.loss import Inputs, prediction_loss
 from ingot.train.memory import rehearsal
-from ingot.train.memory.predict import Needs, at_home, inference
+from ingot.train.memory.predict import Needs, inference, off_the_device
 from ingot.train.memory.propose import propose
 from ingot.train.memory.rehearsal import Storages, lesson, rehearse
 from ingot.train.memory.setting import FLOAT, STATES, Setting
@@ -88,19 +88,21 @@ def test_less_is_less() -> None:
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_what_is_offloaded_is_not_counted(device: str) -> None:
-    """A CPU's files take none of its memory; a card holds two visiting layers, and the states of one part."""
-    config = ModelConfig.read(tiny.LLAMA | {"num_hidden_layers": 8}, Path("c"))
-    found = {name: at_home(one, rehearse(replace(one, checkpointing=one.layers_visit)))
-             for name in ("none", "optimizer", "layers")
-             for one in [Setting(config, 16, 4, offload=name, device=device)]}  # fmt: skip
+    """A CPU's files take none of its memory; on a card layers and states visit."""
+    config = ModelConfig.read(tiny.LLAMA | {"num_hidden_layers": 8, "vocab_size": 64}, Path("c"))
+    found = {offload: off_the_device(one, rehearse(one))
+             for offload in ("none", "optimizer", "layers")
+             for one in [Setting(config, 16, 4, offload=offload, device=device)]}  # fmt: skip
     whole, states, layers = found["none"], found["optimizer"], found["layers"]
     block = sum(p.numel() * FLOAT for p in make_network(config).blocks[0].parameters())
     assert states.weights == whole.weights
     assert layers.weights == pytest.approx(whole.weights - 8 * block, rel=1e-6)
     assert layers.gradients == whole.gradients - (8 * block if device == "cuda" else 0)
-    assert layers.peak < whole.peak
-    assert states.states == (0.0 if device == "cpu" else whole.states)
-    assert layers.states == (0.0 if device == "cpu" else whole.states - whole.layer_states)
+    assert states.states == layers.states == 0.0
+    assert states.transient == (whole.states if device == "cuda" else 0.0)
+    assert layers.transient == (whole.states - whole.layer_states if device == "cuda" else 0.0)
+    assert layers.peak < states.peak == whole.peak
+    assert layers.peak > layers.weights + layers.gradients
 
 
 def test_the_cache_is_its_formula() -> None:

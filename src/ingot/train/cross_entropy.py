@@ -55,7 +55,10 @@ def cross_entropy(
     part_loss: PartLoss = plain_loss,
     part_numbers: int | None = None,
 ) -> Tensor:
-    """Sum of -log softmax(head(hidden))[target], nats, float32 scalar."""
+    """Sum of -log softmax(head(hidden))[target], nats, float32 scalar.
+
+    `part_numbers`: logits at a time, by default what suits the device.
+    """
     if len(targets_N) == 0:
         return hidden_NC.sum() * 0.0
     with torch.enable_grad():

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -136,10 +137,10 @@ class Run:
     def _arranged(self) -> Iterator[None]:
         """While the block runs, layers are kept and computed as the options say."""
         options = self.plan.options
-        at_home = options.offload == "layers" and self.device.type == "cuda"  # computed twice as it is
+        visits = options.offload == "layers" and self.device.type == "cuda"  # which computes layers twice as it is
         with (
-            rematerialised(self.network, options.checkpointing and not at_home),
-            visiting(self.network, options.offload, self.device),
+            rematerialised(self.network, options.checkpointing and not visits),
+            visiting(self.network, partial(Tensor.to, device=self.device, non_blocking=True) if visits else None),
             fastest_attention(self.device),
         ):
             yield

@@ -58,11 +58,13 @@ class Inputs:
         return len(self.targets_N)
 
 
-def prediction_loss(network: Network, inputs: Inputs, part_loss: PartLoss = plain_loss) -> Tensor:
-    """Sum of -log p(target), nats, float32 scalar."""
+def prediction_loss(
+    network: Network, inputs: Inputs, part_loss: PartLoss = plain_loss, part_numbers: int | None = None
+) -> Tensor:
+    """Sum of -log p(target), nats, float32 scalar. `part_numbers`: as in `cross_entropy`."""
     hidden_BTC = _hidden(network, inputs)
     predicting_NC = hidden_BTC.flatten(0, 1)[inputs.predictors_N]
-    return cross_entropy(network.head, predicting_NC, inputs.targets_N, part_loss)
+    return cross_entropy(network.head, predicting_NC, inputs.targets_N, part_loss, part_numbers)
 
 
 def _hidden(network: Network, inputs: Inputs) -> Tensor:

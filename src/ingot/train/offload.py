@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -95,22 +95,35 @@ def move(network: Network, options: LoopOptions, device: torch.device, folder: P
         return network.to(device)
     if options.compile == "on" and device.type == "cuda":
         raise fail("offload-compile")
-    elsewhere = Elsewhere(device, folder)
-    at_home = {id(parameter) for block in network.blocks for parameter in block.parameters()}
+    elsewhere, leaving = Elsewhere(device, folder), {id(parameter) for parameter in at_home(network)}
     for parameter in network.parameters():
-        parameter.data = elsewhere.keep(parameter.data) if id(parameter) in at_home else parameter.data.to(device)
+        parameter.data = elsewhere.keep(parameter.data) if id(parameter) in leaving else parameter.data.to(device)
     for module in network.modules():
         for name, buffer in module.named_buffers(recurse=False):
             setattr(module, name, buffer.to(device))
     return network
 
 
+def at_home(network: Network) -> list[nn.Parameter]:
+    """The parameters of layers that leave the device: all but tables, which others may look up (T5's positions)."""
+    found: dict[int, nn.Parameter] = {}
+    for block in network.blocks:
+        tables = {id(module.weight) for module in block.modules() if isinstance(module, nn.Embedding)}
+        found |= {id(parameter): parameter for parameter in block.parameters() if id(parameter) not in tables}
+    return list(found.values())
+
+
+Bring = Callable[[Tensor], Tensor]
+"""A copy of a weight where it is to be used."""
+
+
 @contextlib.contextmanager
-def visiting(network: Network, offload: str, device: torch.device) -> Iterator[None]:
-    """While the block runs, offloaded layers visit the card when they are called; on CPU they are there already."""
-    blocks = list(network.blocks) if offload == "layers" and device.type == "cuda" else []
+def visiting(network: Network, bring: Bring | None) -> Iterator[None]:
+    """While the block runs, layers are called with copies of their weights; with None as they are."""
+    blocks = list(network.blocks) if bring is not None else []
     for block in blocks:
-        block.forward = partial(checkpoint, partial(_visit, block, device), use_reentrant=False)
+        assert bring is not None
+        block.forward = partial(checkpoint, partial(_visit, block, bring), use_reentrant=False)
     try:
         yield
     finally:
@@ -118,9 +131,9 @@ def visiting(network: Network, offload: str, device: torch.device) -> Iterator[N
             del block.forward
 
 
-def _visit(block: nn.Module, device: torch.device, *args: Any, **kwargs: Any) -> Any:
-    """Call a layer with copies of its weights on the device. They are part of the graph, so gradients go home."""
-    guests = {name: parameter.to(device, non_blocking=True) for name, parameter in block.named_parameters()}
+def _visit(block: nn.Module, bring: Bring, *args: Any, **kwargs: Any) -> Any:
+    """The copies are part of the graph, so gradients go home."""
+    guests = {name: bring(parameter) for name, parameter in block.named_parameters()}
     visit = block.__dict__.pop("forward")  # or it would be called again, in place of the layer's own
     try:
         return functional_call(block, guests, args, kwargs)

@@ -12,10 +12,12 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
@@ -29,9 +31,12 @@ from ingot.data.objectives.span_corruption import target_width
 from ingot.model.config import ModelConfig
 from ingot.model.encoder import Encoder
 from ingot.model.encoder_decoder import EncoderDecoder
+from ingot.model.layers import RMSNorm
 from ingot.model.network import Network, make_network
+from ingot.train.cross_entropy import PART_NUMBERS
 from ingot.train.loss import Inputs, prediction_loss
 from ingot.train.memory.setting import Setting
+from ingot.train.offload import at_home, visiting
 from ingot.train.optimizers.groups import parameter_groups
 from ingot.train.rematerialise import rematerialised
 
@@ -43,7 +48,7 @@ FEW, MORE = 2, 4
 class Step:
     """Bytes of a step. `peak`: all that is alive at the worst moment of forward and backward, but the optimiser's
     `states`; `transient`: what the optimiser needs beside them while it updates. `layers`, `layer_gradients` and
-    `layer_states`: how much of the first three belongs to the layers; `layer`: the weights of the largest."""
+    `layer_states`: how much of the first three belongs to what `--loop.offload layers` keeps off the device."""
 
     weights: float
     gradients: float
@@ -53,7 +58,6 @@ class Step:
     layers: float
     layer_gradients: float
     layer_states: float
-    layer: float
 
     def beyond(self, other: Step, layers: float) -> Step:
         """This step with so many times the difference to another added."""
@@ -68,7 +72,7 @@ def rehearse(setting: Setting) -> Step:
         return _whole(setting)
     few, more = (_whole(replace(setting, config=shortened(config, layers=count))) for count in (FEW, MORE))
     step = more.beyond(few, (layers - MORE) / (MORE - FEW))
-    return replace(step, transient=more.transient, layer=more.layer)
+    return replace(step, transient=more.transient)
 
 
 def _is_even(config: ModelConfig) -> bool:
@@ -98,12 +102,36 @@ def _whole(setting: Setting) -> Step:
     ):
         with device:
             network = _network(setting)
+        if device.type != setting.device:
+            _normalise_as_a_card(network)
         weights = storages.now
         inputs = Inputs.of(lesson(setting, network), device)
-        with rematerialised(network, setting.checkpointing):
+        for parameter in at_home(network) if setting.layers_visit else ():
+            if parameter.requires_grad:
+                parameter.register_post_accumulate_grad_hook(_leave)
+        with (
+            rematerialised(network, setting.checkpointing and not setting.layers_visit),
+            visiting(network, torch.clone if setting.layers_visit else None),
+        ):
             for _ in range(min(2, setting.micro_batches)):
                 _loss(setting, network, inputs).backward()
         return _step(setting, network, weights, storages.peak)
+
+
+def _normalise_as_a_card(network: Network) -> None:
+    """A card's RMS norm is one kernel that keeps what a CPU's layer norm keeps; a CPU's own keeps twice as much."""
+    for module in network.modules():
+        if isinstance(module, RMSNorm):
+            module.forward = partial(_layer_norm, module)  # type: ignore[method-assign]
+
+
+def _layer_norm(norm: RMSNorm, x: Tensor) -> Tensor:
+    return F.layer_norm(x, (x.shape[-1],), norm.weight.to(x.dtype))
+
+
+def _leave(parameter: Tensor) -> None:
+    """A gradient that goes home takes no memory of the card."""
+    parameter.grad = None
 
 
 def _step(setting: Setting, network: Network, weights: float, peak: float) -> Step:
@@ -111,18 +139,16 @@ def _step(setting: Setting, network: Network, weights: float, peak: float) -> St
     groups = parameter_groups(network, 0.0)
     states = {id(p): setting.state_bytes(p.numel(), group.kind) for group in groups for p in group.parameters.values()}
     sizes = [p.numel() for group in groups if group.kind == "matrix" for p in group.parameters.values()]
-    layers = [list(block.parameters()) for block in network.blocks]
-    flat = [parameter for layer in layers for parameter in layer]
+    layers = at_home(network)
     return Step(
         weights=weights,
         gradients=_bytes(network.parameters(), trained=True),
         states=sum(states.values()),
         transient=setting.transient_bytes(max(sizes, default=0)),
         peak=peak,
-        layers=_bytes(flat),
-        layer_gradients=_bytes(flat, trained=True),
-        layer_states=sum(states.get(id(parameter), 0.0) for parameter in flat),
-        layer=max(map(_bytes, layers)),
+        layers=_bytes(layers),
+        layer_gradients=_bytes(layers, trained=True),
+        layer_states=sum(states.get(id(parameter), 0.0) for parameter in layers),
     )
 
 
@@ -147,7 +173,8 @@ def _plain(config: ModelConfig) -> ModelConfig:
 def _loss(setting: Setting, network: Network, inputs: Inputs) -> Tensor:
     device = inputs.ids_BT.device.type
     with torch.autocast(device, dtype=torch.bfloat16, enabled=setting.precision == "bf16"):
-        return prediction_loss(network, inputs) / max(1, inputs.num_targets)
+        parts = PART_NUMBERS[setting.device]
+        return prediction_loss(network, inputs, part_numbers=parts) / max(1, inputs.num_targets)
 
 
 def lesson(setting: Setting, network: Network) -> Lesson:
