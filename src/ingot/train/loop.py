@@ -35,7 +35,7 @@ from ingot.train.health.gradients import Gradients, not_finite
 from ingot.train.health.recovery import Recovery
 from ingot.train.health.watch import LEAST_LOSS, Trouble, Watch
 from ingot.train.loss import Inputs, prediction_loss
-from ingot.train.machine import choose_compile, fastest_attention, keep_freed_memory
+from ingot.train.machine import arrange_heap, choose_compile, fastest_attention
 from ingot.train.metrics import Metrics, tail_loss
 from ingot.train.offload import Elsewhere, visiting
 from ingot.train.optimizers import Optimizers
@@ -110,7 +110,7 @@ class Run:
 
     def go(self, resumed: bool) -> Result:
         """Train to the end. Raises `loss-not-finite`, `step-went-wrong` and `training-unstable`."""
-        keep_freed_memory()
+        arrange_heap(saving=self.plan.options.checkpointing or self.plan.options.offload != "none")
         check_rows(self.rows, self.network.config)
         if resumed:
             self._restore()

@@ -14,17 +14,14 @@ from dataclasses import dataclass, replace
 from ingot.model.config import ModelConfig
 from ingot.model.parameters import count
 from ingot.train.memory.rehearsal import Step, rehearse
-from ingot.train.memory.setting import FLOAT, Device, Setting
+from ingot.train.memory.setting import FLOAT, Device, Method, Setting
 from ingot.train.offload import PART_NUMBERS
 
-HEAP: dict[tuple[str, bool], float] = {
-    ("full", False): 0.22,
-    ("full", True): 1.3,
-    ("lora", False): 0.75,
-    ("lora", True): 1.35,
-}
-"""What the heap takes beside a living byte on CPU, by method and checkpointing: found by `benchmarks/memory.py` with
-glibc 2.36. A heap that keeps what is freed hardly reuses the holes that checkpointing leaves (LOG.md)."""
+HEAP: dict[Method, float] = {"full": 0.22, "lora": 0.75}
+"""What the heap takes beside a living byte on CPU: found by `benchmarks/memory.py` with glibc 2.36."""
+
+SAVING_HEAP = 0.17
+"""The same where large blocks have pages of their own, because memory is to be saved (`train.machine.arrange_heap`)."""
 
 CUDA_SLACK = 550e6
 """What the libraries' workspaces take of a card and what its allocator holds without use: the mean of the fifteen runs
@@ -76,7 +73,8 @@ def training(setting: Setting, process: float) -> Needs:
     rest = max(step.peak - held, step.transient)
     if setting.device == "cuda":
         return Needs(step.weights, step.gradients, step.states, rest, CUDA_SLACK, process)
-    heap = HEAP[setting.method, setting.checkpointing] * (held + step.states + rest)
+    saving = setting.checkpointing or setting.offload != "none"
+    heap = (SAVING_HEAP if saving else HEAP[setting.method]) * (held + step.states + rest)
     return Needs(step.weights, step.gradients, step.states, rest, heap, process)
 
 
@@ -106,5 +104,5 @@ def inference(config: ModelConfig, slots: int, capacity: int, device: Device, pr
     reading = float(FLOAT * (capacity * widest + slots * config.vocab_size))
     loading = float(FLOAT * max(weight.size for weight in parameters.weights))
     activations = max(reading, loading)
-    heap = CUDA_SLACK if device == "cuda" else HEAP["full", False] * activations
+    heap = CUDA_SLACK if device == "cuda" else HEAP["full"] * activations
     return Needs(FLOAT * parameters.total, 0.0, states, activations, heap, process)
