@@ -121,7 +121,7 @@ def count(directory: Path, entry: DataSet, tokenizer: Tokenizer | None = None) -
     """
     path = directory / entry.file
     if entry.role == "chat":
-        counts = {"documents": len(read_chats(path))}
+        counts = {"documents": sum(1 for _ in read_chats(path))}
     elif entry.role == "questions":
         counts = {"documents": sum(1 for _ in read_records(path))}
     else:

@@ -49,7 +49,7 @@ class Place:
     def fresh(self, name: str) -> Path:
         """An empty folder here for what a run can make again."""
         shutil.rmtree(self.path / name, ignore_errors=True)
-        (self.path / name).mkdir()
+        (self.path / name).mkdir(parents=True)
         return self.path / name
 
     def begin(self, run: dict[str, Any], resume: bool) -> bool:
