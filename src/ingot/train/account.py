@@ -119,7 +119,7 @@ class Account:
         if self.data.is_dir() and (files := unlisted_files(self.data)):
             warn("unlisted-files", folder=self.data, count=len(files), first=files[0].relative_to(self.data))
         if self.unstated:
-            warn("licence-unstated", path=self.data, count=self.unstated, folder=self.folder, name=self.data.name)
+            warn("licence-unstated", path=self.data, count=self.unstated, name=self.data.name)
         return found
 
     def prove(self, draft: Draft, rows: Rows, tokenizer: Tokenizer) -> None:
