@@ -68,9 +68,7 @@ def test_transformers_misses_nothing_and_finds_nothing_left_over(name: str, tmp_
 
     path = write_model(tmp_path / "m", FAMILIES[name], tokenizer=write_tokenizer(tmp_path / "tok"))
     kind = getattr(transformers, FAMILIES[name]["architectures"][0])
-    peer, told = kind.from_pretrained(path, dtype=torch.float32, output_loading_info=True)
+    _, told = kind.from_pretrained(path, dtype=torch.float32, output_loading_info=True)
     assert not told["missing_keys"]
     assert not told["unexpected_keys"]
     assert not told["mismatched_keys"]
-    learned = sum(parameter.numel() for parameter in peer.parameters() if parameter.requires_grad)
-    assert learned == sum(parameter.numel() for parameter in load(path).network.parameters())
