@@ -36,6 +36,9 @@ tokens to a document (`data/objectives`) asks for the room here, so that no toke
 BUFFER_TOKENS = 1 << 21
 """Tokens packed at a time; at row length 512 this leaves well under 1 % of the rows unfilled."""
 
+ROWS = 4096
+"""Rows looked at in one go: they may lie on disk."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -100,7 +103,8 @@ class Rows:
     @cached_property
     def num_tokens(self) -> int:
         """Tokens that are not padding."""
-        return int(np.count_nonzero(self.segments >= 0))
+        parts = (self.segments[begin : begin + ROWS] for begin in range(0, len(self), ROWS))
+        return sum(int(np.count_nonzero(part >= 0)) for part in parts)
 
     def batch(self, step: int, size: int, seed: int) -> Batch:
         """The rows of a training step: a pure function of its arguments, so resuming needs no state.
