@@ -159,7 +159,7 @@ def packing(world: World, folder: str) -> None:
         (directory / "a.txt").touch()
         return Corpus.finish(Account(directory / "a.txt", True), names, ["held"], directory)
 
-    found = once(world, Place(Path(folder) / "good"), False, pack)
+    found = once(world, Place(Path(folder) / "good"), pack)
     assert str(found.rows.ids.filename) == f"{folder}/good/rows-{world.machine}/ids.bin"  # type: ignore[attr-defined]
     assert found.names(7) == "a.txt:7"
     batches = world.gather(found.rows.batch(0, 8, 3).ids_BT.tolist())
@@ -174,7 +174,8 @@ def packing(world: World, folder: str) -> None:
 def end_of(world: World, place: Path, pack: Any) -> str:
     """How a process ends, and whether it is to tell the user why."""
     try:
-        once(world, Place(place), False, pack)
+        with Place(place).unless_refused(resumed=False, is_first=world.is_first):
+            once(world, Place(place), pack)
     except IngotError as error:
         return f"{error.code} {error.details} {'heard of' if error.is_told else 'told'}"
     except BaseException as error:
@@ -189,7 +190,7 @@ def dying(world: World, folder: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
 
-    once(world, Place(Path(folder) / "place"), False, pack)
+    once(world, Place(Path(folder) / "place"), pack)
 
 
 def start(processes: int, work: str, argument: Path | str = "-") -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ingot.core.errors import IngotError, fail
+from ingot.core.errors import fail
 from ingot.core.files import path_digest
 from ingot.core.hallmark import Source
 from ingot.core.options import Options, option
@@ -61,21 +61,13 @@ class Corpus:
         return cls(rows, Names.open(directory), account, account.sources(), heldout)
 
 
-def once(world: World, place: Place, resumed: bool, pack: Callable[[Path], Corpus]) -> Corpus:
-    """The corpus, packed by the first process of each machine and opened by the others there.
-
-    Where a machine's is refused, so is it on all, and a run that had only begun leaves nothing behind. Raises
-    `rows-differ` when machines read different data.
-    """
+def once(world: World, place: Place, pack: Callable[[Path], Corpus]) -> Corpus:
+    """The corpus, packed by the first process of each machine and opened by the others there; where one refuses its
+    data, all do. Raises `rows-differ` when machines read different data."""
     directory = place.path / f"rows-{world.machine}"
-    try:
-        made = world.once_a_machine(lambda: pack(place.fresh(directory.name)))
-        if world.machines > 1:
-            _compare(world, directory)
-    except IngotError:
-        if not resumed and world.is_first:
-            place.remove()
-        raise
+    made = world.once_a_machine(lambda: pack(place.fresh(directory.name)))
+    if world.machines > 1:
+        _compare(world, directory)
     return made or Corpus(open_rows(directory), Names.open(directory), Account(place.path, False))
 
 

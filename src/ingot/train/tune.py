@@ -97,11 +97,12 @@ def tune(options: TuneOptions) -> ModelDir:
     place = Place.beside(options.out)
     same = identity(options, data=options.data, model=[parent.path for parent in model.parents])
     resumed = world.agree(lambda: place.begin(same, options.resume))
-    corpus = once(world, place, resumed, partial(_read, options, model, objective, length))
-    move(model.network, options.loop, default_device(), place.path, world)
-    plan = _plan(options, corpus, model, world)
     network = model.network
-    sharing = share(network, options.loop, world)
+    with place.unless_refused(resumed, world.is_first):
+        corpus = once(world, place, partial(_read, options, model, objective, length))
+        move(network, options.loop, default_device(), place.path, world)
+        plan = _plan(options, corpus, model, world)
+        sharing = share(network, options.loop, world)
     sharing.spread_chance(options.seed, 0)
     run = Run(network, corpus.rows, plan, place, teach=objective.lesson, name_of=corpus.names, sharing=sharing)
     result = run.go(resumed)

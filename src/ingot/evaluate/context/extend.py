@@ -16,7 +16,7 @@ import torch
 
 from ingot.adapt.load import LanguageModel, load
 from ingot.adapt.lora import merge
-from ingot.core.errors import IngotError, fail
+from ingot.core.errors import fail
 from ingot.core.files import refuse_nonempty
 from ingot.core.model_dir import Draft, ModelDir, read_json, split_reference
 from ingot.core.options import Options, argument, option, required, verb
@@ -160,14 +160,10 @@ def _inputs(options: ContextExtendOptions, model: LanguageModel, scaled: Scaled)
     run = identity(_training(options), data=options.data, model=model.model_dir.path)
     run |= options.model_dump(mode="json", include={"length", "method", "replace", "scaling", "tuning"})
     resumed = place.begin(run, options.resume)
-    try:
+    with place.unless_refused(resumed, is_first=True):
         rows = place.fresh("rows")
         corpus = prepare(options.data, model.tokenizer, options.length, options.tuning, options.seed, rows)
         probes = Probes.of(options.probes, model.tokenizer, _texts(options, corpus), scaled, options.seed)
-    except IngotError:
-        if not resumed:
-            place.remove()
-        raise
     return Inputs(probes, Tuning(corpus, place, resumed))
 
 

@@ -47,7 +47,9 @@ def slices(network: Network, world: World) -> Sharing:
     """Tensor parallel (Shoeybi et al. 2019, arXiv 1909.08053): heads and feed-forward columns are cut over the
     processes, which all see the same rows. Raises `tensor-parallel-unsupported`, `tensor-parallel-layer` and
     `tensor-parallel-heads`."""
-    plan = _plan(network, world)
+    world.agree(lambda: _check(network, world))
+    plan: dict[str, ParallelStyle] = {name: ColwiseParallel() for name in COLUMNS}
+    plan |= {name: RowwiseParallel() for name in ROWS}
     mesh = _mesh(world)
     partial: list[nn.Parameter] = []
     for block in network.blocks:
@@ -58,8 +60,8 @@ def slices(network: Network, world: World) -> Sharing:
     return Sharing(world, splits_rows=False, summed=tuple(partial))
 
 
-def _plan(network: Network, world: World) -> dict[str, ParallelStyle]:
-    """Where each product of a block is cut; only blocks with Llama's parts are known."""
+def _check(network: Network, world: World) -> None:
+    """Refuse what cannot be cut; only blocks with Llama's parts are known."""
     config = network.config
     known = isinstance(network, Decoder) and all(
         isinstance(getattr(block, "self_attn", None), Attention) and isinstance(getattr(block, "mlp", None), GatedMLP)
@@ -73,7 +75,6 @@ def _plan(network: Network, world: World) -> dict[str, ParallelStyle]:
     for name, found in (("key-value heads", config.num_kv_heads), ("feed-forward columns", config.intermediate_size)):
         if found % world.size:
             raise fail("tensor-parallel-heads", what=name, found=found, size=world.size)
-    return {name: ColwiseParallel() for name in COLUMNS} | {name: RowwiseParallel() for name in ROWS}
 
 
 STRATEGIES: dict[str, Callable[[Network, World], Sharing]] = {"ddp": copies, "fsdp": shards, "tp": slices}

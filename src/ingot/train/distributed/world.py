@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ T = TypeVar("T")
 PATIENCE = datetime.timedelta(days=30)
 """How long processes wait for what one of them does alone, such as packing a corpus: as long as it takes. One that dies
 closes its connections, which ends the others at once."""
+
+GRACE_SECONDS = 3.0
+"""How long a process that only heard of an error stays: torchrun ends all when one ends, and one has yet to say why."""
 
 Told = tuple[str, dict[str, object]] | None
 """An error as it goes from one process to another: code and details; an empty code is a crash of its own kind."""
@@ -147,6 +151,7 @@ def _raise_told(told: list[Told]) -> None:
     found = next((error for error in told if error is not None), None)
     if found is None:
         return
+    time.sleep(GRACE_SECONDS)
     code, details = found
     if not code:
         raise SystemExit(1)
