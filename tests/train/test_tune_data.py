@@ -132,7 +132,7 @@ def test_ones_own_conversations_are_tuned_on_with_a_warning(
     step = tune(model, data, tmp_path / "u").hallmark.step
     assert step.data[0].licence == "LicenseRef-mine"
     assert step.numbers["corpus_licences"] == {"LicenseRef-mine": tokens}
-    assert "conversations" not in caplog.text
+    assert "nobody has said" not in caplog.text
 
 
 def test_conversations_somebody_spoke_of_must_have_a_licence(model: Path, tmp_path: Path) -> None:
