@@ -42,7 +42,8 @@ def main(argv: list[str] | None = None) -> int:
     except IngotError as error:
         if debug:
             raise
-        print(f"ingot: {error} [{error.code}]", file=sys.stderr)
+        if not error.is_told:
+            print(f"ingot: {error} [{error.code}]", file=sys.stderr)
         return 2 if error.code in WRONG_COMMAND else 1
     except Exception as error:
         if debug:

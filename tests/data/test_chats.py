@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 
 from ingot.core.errors import IngotError
-from ingot.data.chats import read_chats
+from ingot.data import chats
 from ingot.data.manifest import DataSet, Manifest
 
 EXPECTED = [{"role": "user", "content": "問 q"}, {"role": "assistant", "content": "答 a"}]
 SYSTEM = {"role": "system", "content": "s"}
+
+
+def read_chats(path: Path) -> list[tuple[Any, int]]:
+    return [(chat.messages, chat.line) for chat in chats.read_chats(path)]
 
 
 def write(path: Path, *records: Any) -> Path:
@@ -101,7 +105,7 @@ def test_real_conversations_are_read(name: str, count: int, real_data: Path) -> 
 
 
 def test_conversations_are_rendered_and_errors_name_the_line(tmp_path: Path) -> None:
-    from ingot.data.chats import Chat, render_chats
+    from ingot.data.chats import Chat, render_chat
     from ingot.data.tokenizer_verb import tokenizer_train
     from ingot.text.chat import render
     from ingot.text.tokenizer import Tokenizer
@@ -109,12 +113,13 @@ def test_conversations_are_rendered_and_errors_name_the_line(tmp_path: Path) -> 
     (tmp_path / "a.txt").write_text("hello there.\n")
     own = "{% for m in messages %}{{ raise_exception('too rude') if 'x' in m.content }}{{ m.content }}{% endfor %}"
     (tmp_path / "own.jinja").write_text(own)
-    chats = [Chat(EXPECTED, 3), Chat([EXPECTED[0], {"role": "assistant", "content": "x"}], 8)]
+    given = [Chat(EXPECTED, 3), Chat([EXPECTED[0], {"role": "assistant", "content": "x"}], 8)]
     tokenizer = Tokenizer.open(tokenizer_train(tmp_path / "a.txt", out=tmp_path / "tok", vocab_size=260).path)
-    assert render_chats(chats, tokenizer) == [render(chat.messages, tokenizer) for chat in chats]
+    for chat in given:
+        assert render_chat(chat, tokenizer) == render(chat.messages, tokenizer)
     template = tmp_path / "own.jinja"
     out = tmp_path / "picky"
     (tmp_path / "tok/chat_template.jinja").write_text(template.read_text())
     (tmp_path / "tok").rename(out)
     with pytest.raises(IngotError, match=r"line 8.*too rude"):
-        render_chats(chats, Tokenizer.open(out))
+        render_chat(given[1], Tokenizer.open(out))

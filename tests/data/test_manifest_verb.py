@@ -132,6 +132,19 @@ def test_all_roles_are_counted(tmp_path: Path) -> None:
     assert [entry.characters is None for entry in found.sets] == [False, False, True, True]
 
 
+def test_conversations_have_the_licence_that_all_of_them_state(tmp_path: Path) -> None:
+    folder = tmp_path / "chats"
+    folder.mkdir()
+    chat = {"prompt": "who?", "completion": "me"}
+    for licences, expected in (["MIT", "CC0-1.0"], "CC0-1.0 AND MIT"), (["MIT", None], None):
+        write_lines(folder / "a.jsonl", [chat | ({"licence": one} if one else {}) for one in licences])
+        (entry,) = ingot.data_manifest(folder, file=["a.jsonl"], role="chat").manifest.sets
+        assert (entry.licence, entry.documents) == (expected, 2)
+        (folder / "manifest.json").unlink()
+    write_lines(folder / "a.jsonl", [chat, chat | {"license": "Public Domain"}])
+    assert refused("unknown-licence", folder, file=["a.jsonl"], role="chat")["place"].endswith("a.jsonl:2")
+
+
 def test_refusals(folder: Path, tmp_path: Path) -> None:
     refused("manifest-not-a-folder", folder / "a.jsonl")
     refused("manifest-not-a-folder", tmp_path / "nothing")

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 import torch
+from processes import run as run_processes
+from processes import start
 
 from ingot.adapt.load import load
 from tiny import write_tokenizer
@@ -34,7 +36,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(folder: Path, out: Path, processes: int, *options: str) -> list[str]:
     words = ["pretrain", str(folder / "data" / "corpus.jsonl"), "--tokenizer", str(folder / "tok"), "--out", str(out),
-             "--depth", "2", "--length", "32", "--batch-tokens", "256", "--max-steps", "40", "--loop.compile", "off",
+             "--depth", "2", "--length", "32", "--batch-tokens", "256", "--max-steps", "40",
+             "--loop.compile", "off", "--loop.precision", "fp32",
              "--corpus.heldout", "0.2", "--seed", "3", *options]  # fmt: skip
     start = [sys.executable, "-m"]
     if processes > 1:
@@ -95,7 +98,6 @@ def test_a_run_goes_on_with_another_number_of_processes(
     ("processes", "options", "code"),
     [
         (1, ("--loop.parallel", "fsdp"), "parallel-alone"),
-        (2, ("--loop.parallel", "fsdp", "--loop.optimizer", "muon"), "parallel-optimizer"),
         (2, ("--loop.parallel", "tp", "--family", "gpt2"), "tensor-parallel-unsupported"),
         (1, ("--launch", "cloud"), "bad-launch"),
     ],
@@ -104,8 +106,38 @@ def test_refused_by_name(folder: Path, processes: int, options: tuple[str, ...],
     out = folder / f"refused-{code}"
     done = subprocess.run(command(folder, out, processes, *options), capture_output=True, text=True, timeout=240)
     assert done.returncode != 0
-    assert f"[{code}]" in done.stderr
-    assert not out.exists()
+    assert done.stderr.count(f"[{code}]") == 1, "one process tells the user"
+    assert not list(folder.glob(f"*{out.name}*"))
+
+
+def test_refused_data_is_told_of_once_and_leaves_nothing(folder: Path) -> None:
+    data, out = folder / "data" / "latin.txt", folder / "refused-data"
+    data.write_bytes("caf\xe9".encode("latin-1"))
+    words = [str(data) if word.endswith("corpus.jsonl") else word for word in command(folder, out, 2)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=240)
+    assert done.returncode != 0
+    assert done.stderr.count("[not-utf8]") == 1
+    assert not list(folder.glob(f"*{out.name}*"))
+
+
+def test_a_corpus_is_packed_once_on_each_machine(tmp_path: Path) -> None:
+    """Three processes on two machines. Where one refuses or crashes, all end, and one tells the user."""
+    found = start(3, "packing", tmp_path)
+    assert found["machines"] == 2
+    assert found["leaders"] == [0, 2]
+    differ, refused, crashed = zip(*found["ends"], strict=True)
+    assert set(differ) == {"rows-differ {'machines': 2} told"}
+    assert refused == (*["empty-corpus {'path': 'x'} heard of"] * 2, "empty-corpus {'path': 'x'} told")
+    assert crashed == (*["SystemExit(1)"] * 2, "OSError('lost')")
+    assert sorted(path.name for path in (tmp_path / "good").iterdir()) == ["rows-0", "rows-1"]
+    assert not (tmp_path / "bad-0").exists()
+    assert not (tmp_path / "bad-1").exists()
+
+
+def test_the_others_end_when_the_one_that_packs_is_killed(tmp_path: Path) -> None:
+    done = run_processes(2, "dying", tmp_path)
+    assert done.returncode != 0
+    assert "SIGKILL" in done.stderr
 
 
 @pytest.mark.peers

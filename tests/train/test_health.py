@@ -16,6 +16,7 @@ from ingot.data.pack import Batch, Rows, pack_documents
 from ingot.model.decoder import Decoder
 from ingot.train import loop
 from ingot.train.checkpoint import Place
+from ingot.train.cross_entropy import PartLoss
 from ingot.train.health.gradients import Gradients, extremes
 from ingot.train.health.watch import ENOUGH, Watch
 from ingot.train.loop import Loss, Run, plain_lesson
@@ -59,8 +60,8 @@ def nan_at(step: int) -> Loss:
     """A loss that is NaN for the batch of one step, however often it is computed."""
     bad = make_rows().batch(step, 4, 0)
 
-    def loss(decoder: Decoder, inputs: Inputs) -> torch.Tensor:
-        found = prediction_loss(decoder, inputs)
+    def loss(decoder: Decoder, inputs: Inputs, part_loss: PartLoss) -> torch.Tensor:
+        found = prediction_loss(decoder, inputs, part_loss)
         is_bad = np.array_equal(inputs.ids_BT.numpy(), bad.ids_BT)
         return found * math.nan if is_bad else found
 
@@ -173,8 +174,8 @@ def test_without_recovery_the_run_stops(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_run_that_cannot_work_is_given_up(tmp_path: Path) -> None:
-    def loss(decoder: Decoder, inputs: Inputs) -> torch.Tensor:
-        return prediction_loss(decoder, inputs) * math.nan
+    def loss(decoder: Decoder, inputs: Inputs, part_loss: PartLoss) -> torch.Tensor:
+        return prediction_loss(decoder, inputs, part_loss) * math.nan
 
     with pytest.raises(IngotError) as caught:
         make_run(tmp_path, loss=loss).go(resumed=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,28 @@ def test_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     assert train(resumed, place) == expected
     for name, tensor in resumed.state_dict().items():
         assert torch.equal(tensor, whole.state_dict()[name]), name
+
+
+def test_a_resumed_run_keeps_the_precision_it_was_found_fastest_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measured anew, the machine may prefer another."""
+    half, single = (replace(make_plan(), precision=precision) for precision in (torch.bfloat16, torch.float32))
+    expected = train(make_decoder(LLAMA), Place(tmp_path / "whole"), half)
+    place, done = Place(tmp_path / "stopped"), Run._one_step
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+
+    def one_step(run: Run) -> dict[str, object]:
+        if run.step == 5:
+            raise KeyboardInterrupt
+        return done(run)
+
+    monkeypatch.setattr(Run, "_one_step", one_step)
+    with pytest.raises(KeyboardInterrupt):
+        train(make_decoder(LLAMA), place, half)
+    monkeypatch.setattr(Run, "_one_step", done)
+    assert train(make_decoder(LLAMA), place, single) == expected
+    assert train(make_decoder(LLAMA), Place(tmp_path / "other"), single) != expected
 
 
 def test_a_kill_while_saving_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

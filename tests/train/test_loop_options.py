@@ -18,6 +18,7 @@ from ingot.core.errors import IngotError
 from ingot.data.pack import Rows, pack_documents
 from ingot.train import loop
 from ingot.train.checkpoint import Place
+from ingot.train.cross_entropy import PartLoss
 from ingot.train.loop import Run
 from ingot.train.loss import Inputs, prediction_loss
 from ingot.train.machine import has_compiler
@@ -45,8 +46,9 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 """Options that change what is learnt."""
 
-OTHERS = {"micro_batches", "checkpointing", "recover", "compile", "parallel"}
-"""Options that change how it is computed; each has a test of its own, here or in test_distributed.py."""
+OTHERS = {"micro_batches", "checkpointing", "offload", "recover", "compile", "parallel"}
+"""Options that change how it is computed; each has a test of its own, here, in test_offload.py or in those of several
+processes."""
 
 
 def make_rows() -> Rows:
@@ -79,9 +81,9 @@ def test_each_option_changes_what_is_learnt(name: str, tmp_path: Path) -> None:
 def test_micro_batches_split_the_batch(tmp_path: Path) -> None:
     sizes: list[int] = []
 
-    def loss(network: Any, inputs: Inputs) -> Tensor:
+    def loss(network: Any, inputs: Inputs, part_loss: PartLoss) -> Tensor:
         sizes.append(len(inputs.ids_BT))
-        return prediction_loss(network, inputs)
+        return prediction_loss(network, inputs, part_loss)
 
     train(tmp_path / "a", loss=loss, micro_batches=4)
     assert set(sizes) == {1}
@@ -111,9 +113,9 @@ def test_checkpointing_computes_layers_again_and_changes_nothing(config: dict[st
 def test_recover_decides_what_a_nan_does(tmp_path: Path) -> None:
     calls: list[int] = []
 
-    def loss(network: Any, inputs: Inputs) -> Tensor:
+    def loss(network: Any, inputs: Inputs, part_loss: PartLoss) -> Tensor:
         calls.append(1)
-        return prediction_loss(network, inputs) * (math.nan if len(calls) == 3 else 1.0)
+        return prediction_loss(network, inputs, part_loss) * (math.nan if len(calls) == 3 else 1.0)
 
     _, result = train(tmp_path / "on", loss=loss)
     assert len(result.events) == 1

@@ -53,7 +53,8 @@ def test_each_objective_learns_and_is_continued(objective: str, family: str, fol
     assert numbers["heldout_loss"] < 0.95 * losses[0]
     assert ("bits_per_byte" in numbers) == (family not in ("bert", "t5"))
     tuned = ingot.tune(str(out), data=folder / "corpus.jsonl", out=tmp_path / "t", as_text=True, objective=objective,
-                       method="full", lr=1e-3, max_steps=10, batch_tokens=256, loop={"compile": "off"})  # fmt: skip
+                       method="full", lr=1e-3, max_steps=10, batch_tokens=256, loop={"compile": "off"},
+                       corpus={"allow_unknown_licence": True})  # fmt: skip
     assert tuned.hallmark.step.numbers["loss"] < losses[5]
     again = load(out).network.state_dict()
     moved = [name for name, tensor in load(tmp_path / "t").network.state_dict().items()

@@ -139,7 +139,7 @@ def test_killed_and_resumed_is_the_uninterrupted_run(corpus: Path, tokenizer: Pa
     to the end with --resume: the same losses at every step, the same weights, bit for bit."""
     base = write_model(tmp_path / "base", GPT2, tokenizer=tokenizer, resid_pdrop=0.2, embd_pdrop=0.1, attn_pdrop=0.1)
     options = {"model": str(base), "data": corpus, "as_text": True, "method": "full", "length": 32,
-               "batch_tokens": 128, "max_steps": 120, "loop": {"compile": "off"}}  # fmt: skip
+               "batch_tokens": 128, "max_steps": 120, "loop": {"compile": "off", "precision": "fp32"}}  # fmt: skip
     assert start("tune", options | {"out": tmp_path / "whole"}).wait() == 0
     out, place = tmp_path / "killed", Place.beside(tmp_path / "killed")
     reached = 0

@@ -14,7 +14,12 @@ from ingot.core.language import text
 
 
 class IngotError(ValueError):
-    """A mistake in what the user gave us. `code` is stable across versions and languages; `str(error)` is localised."""
+    """A mistake in what the user gave us. `code` is stable across versions and languages; `str(error)` is localised.
+
+    `is_told`: another process of the run has found it and tells the user.
+    """
+
+    is_told = False
 
     def __init__(self, code: str, **details: object) -> None:
         self.code = code

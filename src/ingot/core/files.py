@@ -24,6 +24,17 @@ FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @contextlib.contextmanager
+def naming_a_full_disk(path: Path) -> Iterator[None]:
+    """Raise `disk-full` naming what was being written, where the system only says that no space is left."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise fail("disk-full", path=path) from error
+        raise
+
+
+@contextlib.contextmanager
 def new_directory(target: Path) -> Iterator[Path]:
     """Yield an empty private directory that becomes `target` when the block ends well, and vanishes when it does not.
 
@@ -36,18 +47,17 @@ def new_directory(target: Path) -> Iterator[Path]:
     partial = target.parent / f".{target.name}.{os.getpid()}.partial"
     partial.mkdir(mode=0o700)
     try:
-        yield partial
-        for file in (*partial.rglob("*"), partial):
-            _sync(file)
-        partial.chmod(0o755)
-        if target.exists():
-            target.rmdir()
-        partial.rename(target)
-        _sync(target.parent)
-    except BaseException as error:
+        with naming_a_full_disk(target):
+            yield partial
+            for file in (*partial.rglob("*"), partial):
+                _sync(file)
+            partial.chmod(0o755)
+            if target.exists():
+                target.rmdir()
+            partial.rename(target)
+            _sync(target.parent)
+    except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno in FULL:
-            raise fail("disk-full", path=target) from error
         raise
 
 
@@ -61,14 +71,13 @@ def write_file(path: Path, content: bytes | str) -> None:
     """Replace `path` by `content` in one step: readers see the old bytes or the new, never a mixture."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
-        _sync(partial)
-        partial.replace(path)
-        _sync(path.parent)
-    except BaseException as error:
+        with naming_a_full_disk(path):
+            partial.write_bytes(content.encode() if isinstance(content, str) else content)
+            _sync(partial)
+            partial.replace(path)
+            _sync(path.parent)
+    except BaseException:
         partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in FULL:
-            raise fail("disk-full", path=path) from error
         raise
 
 

@@ -6,14 +6,14 @@ none of them, or has a turn missing or out of order, is refused by file and line
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ingot.core.errors import IngotError, fail
-from ingot.core.progress import track
 from ingot.data.files import check_text, kind, read_records
-from ingot.data.manifest import Manifest
+from ingot.data.licence import stated_licence
+from ingot.data.manifest import Manifest, licence_of
 from ingot.text.chat import Rendered, check_messages, render
 from ingot.text.tokenizer import Tokenizer
 
@@ -21,38 +21,46 @@ Messages = list[dict[str, Any]]
 
 
 class Chat(NamedTuple):
-    """A conversation and the line (or record) it stands on."""
+    """A conversation, the line (or record) it stands on, its file's name, and its licence if known."""
 
     messages: Messages
     line: int
+    source: str = ""
+    licence: str | None = None
 
 
-def read_chats(path: str | Path) -> list[Chat]:
-    """The conversations of a file, or of the `chat` files of a directory's manifest.
+def read_chats(path: str | Path) -> Iterator[Chat]:
+    """The conversations of a file, or of the `chat` files of a directory's manifest, one after the other. `licence` (or
+    `license`) beside one speaks for it, else its file's manifest does.
 
     Raises `no-such-data`, `unknown-chat-type`, `no-chat-files`, `bad-record`, `unknown-chat-format`, `bad-chat` (line,
     message and reason) and `empty-chats`.
     """
     path = Path(path)
-    chats = [_chat(file, line, record) for file in _files(path) for line, record in read_records(file)]
-    if not chats:
+    empty = True
+    for file, licence in chat_files(path):
+        for line, record in read_records(file):
+            empty = False
+            yield _chat(file, line, record, licence)
+    if empty:
         raise fail("empty-chats", path=path)
-    return chats
 
 
-def render_chats(chats: list[Chat], tokenizer: Tokenizer) -> list[Rendered]:
-    """Render every conversation for training. Raises `bad-chat` or `no-target` with the line of the one at fault."""
-    rendered = []
-    for messages, line in track(chats, "render", len(chats)):
-        try:
-            found = render(messages, tokenizer)
-        except IngotError as error:
-            if error.code not in PER_CHAT:
-                raise
-            raise fail("chat-not-rendered", line=line, reason=str(error)) from error
-        if not any(found.mask):
-            raise fail("no-target", number=line)
-        rendered.append(found)
+def count_chats(path: Path) -> int:
+    """How many records `read_chats` will look at."""
+    return sum(1 for file, _ in chat_files(path) for _ in read_records(file))
+
+
+def render_chat(chat: Chat, tokenizer: Tokenizer) -> Rendered:
+    """Render a conversation for training. Raises `chat-not-rendered` or `no-target` with its line."""
+    try:
+        rendered = render(chat.messages, tokenizer)
+    except IngotError as error:
+        if error.code not in PER_CHAT:
+            raise
+        raise fail("chat-not-rendered", line=chat.line, reason=str(error)) from error
+    if not any(rendered.mask):
+        raise fail("no-target", number=chat.line)
     return rendered
 
 
@@ -60,21 +68,22 @@ PER_CHAT = {"bad-message", "no-messages", "template-refused", "template-reads-sp
 """Errors that lie in one conversation; any other would come with every one of them."""
 
 
-def _files(path: Path) -> list[Path]:
+def chat_files(path: Path) -> list[tuple[Path, str | None]]:
+    """The files that `read_chats` reads, each with the licence its manifest gives."""
     if not path.exists():
         raise fail("no-such-data", path=path)
     if path.is_dir():
         manifest = Manifest.read(path)
-        files = [path / entry.file for entry in manifest.files("chat")] if manifest else []
+        files = [(path / entry.file, entry.licence) for entry in manifest.files("chat")] if manifest else []
         if not files:
             raise fail("no-chat-files", path=path)
         return files
     if kind(path) not in {".jsonl", ".json", ".parquet"}:
         raise fail("unknown-chat-type", path=path)
-    return [path]
+    return [(path, licence_of(path))]
 
 
-def _chat(path: Path, line: int, record: dict[str, Any]) -> Chat:
+def _chat(path: Path, line: int, record: dict[str, Any], licence: str | None) -> Chat:
     convert = next((convert for keys, convert in FORMATS.items() if set(keys) <= record.keys()), None)
     if convert is None:
         found = ", ".join(map(str, record)) or "nothing"
@@ -88,7 +97,7 @@ def _chat(path: Path, line: int, record: dict[str, Any]) -> Chat:
     for message in messages:
         if isinstance(message.get("content"), str):
             check_text(path, line, message["content"])
-    return Chat(messages, line)
+    return Chat(messages, line, path.name, stated_licence(record) or licence)
 
 
 def _check_turns(messages: Messages) -> None:

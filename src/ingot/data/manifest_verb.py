@@ -18,11 +18,11 @@ from ingot.core.errors import fail, nearest
 from ingot.core.files import file_digest
 from ingot.core.options import Options, argument, option, verb
 from ingot.core.progress import say, track, warn
-from ingot.data.chats import read_chats
+from ingot.data.chats import Chat, read_chats
 from ingot.data.files import read_records
 from ingot.data.licence import UNSTATED, check_licence, join_licences
 from ingot.data.manifest import NAME, DataSet, Manifest, Role
-from ingot.data.read import data_files, read_documents, unlisted_files
+from ingot.data.read import Document, data_files, read_documents, unlisted_files
 from ingot.text.tokenizer import Tokenizer
 
 BATCH = 1000
@@ -120,15 +120,24 @@ def count(directory: Path, entry: DataSet, tokenizer: Tokenizer | None = None) -
     Raises `unknown-licence` naming the line of a document whose licence SPDX does not know.
     """
     path = directory / entry.file
-    if entry.role == "chat":
-        counts = {"documents": len(read_chats(path))}
-    elif entry.role == "questions":
+    licence = entry.licence
+    if entry.role == "questions":
         counts = {"documents": sum(1 for _ in read_records(path))}
     else:
-        counts, licence = _count_documents(path, tokenizer)
-        entry = entry.model_copy(update={} if entry.licence else {"licence": licence})
+        counts, found = _count_chats(path) if entry.role == "chat" else _count_documents(path, tokenizer)
+        licence = licence or found
     cleared = dict.fromkeys(("documents", "bytes", "characters", "tokens"))
-    return entry.model_copy(update={**cleared, **counts, "digest": file_digest(path)})
+    return entry.model_copy(update={**cleared, **counts, "digest": file_digest(path), "licence": licence})
+
+
+def _count_chats(path: Path) -> tuple[dict[str, int], str | None]:
+    """Conversations of a file, and the licence that all of them together have."""
+    licences = [_licence(chat, path) for chat in read_chats(path)]
+    return {"documents": len(licences)}, join_licences(licences)
+
+
+def _licence(item: Document | Chat, path: Path) -> str | None:
+    return check_licence(item.licence, f"{path}:{item.line}") if item.licence else None
 
 
 def _count_documents(path: Path, tokenizer: Tokenizer | None) -> tuple[dict[str, int], str | None]:
@@ -147,8 +156,7 @@ def _count_documents(path: Path, tokenizer: Tokenizer | None) -> tuple[dict[str,
 def _batches(path: Path, licences: set[str | None]) -> Iterator[list[str]]:
     batch: list[str] = []
     for document in read_documents(path):
-        place = f"{path}:{document.line}"
-        licences.add(check_licence(document.licence, place) if document.licence else None)
+        licences.add(_licence(document, path))
         batch.append(document.text)
         if len(batch) == BATCH:
             yield batch

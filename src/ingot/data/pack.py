@@ -2,12 +2,14 @@
 
 Packing is best-fit decreasing: of the rows with room enough, the fullest takes the document (Johnson 1973; for language
 models, Ding et al. 2024, arXiv 2404.10830). It works on a bounded buffer of documents at a time, so a corpus of any
-size streams through, to memory or to files mapped into it. `segments` says which document of its row a token belongs
-to: attention and positions that respect it make a packed row equal to its documents alone, exactly.
+size streams through, to memory or to files mapped into it, which other processes can open. `segments` says which
+document of its row a token belongs to: attention and positions that respect it make a packed row equal to its documents
+alone, exactly.
 """
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingot.core.errors import fail
+from ingot.core.files import naming_a_full_disk, write_file
+from ingot.core.model_dir import read_json
 from ingot.text.chat import Rendered
 
 Ints = NDArray[np.int32]
@@ -31,6 +35,9 @@ tokens to a document (`data/objectives`) asks for the room here, so that no toke
 
 BUFFER_TOKENS = 1 << 21
 """Tokens packed at a time; at row length 512 this leaves well under 1 % of the rows unfilled."""
+
+ROWS = 4096
+"""Rows looked at in one go: they may lie on disk."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,8 @@ class Rows:
     @cached_property
     def num_tokens(self) -> int:
         """Tokens that are not padding."""
-        return int(np.count_nonzero(self.segments >= 0))
+        parts = (self.segments[begin : begin + ROWS] for begin in range(0, len(self), ROWS))
+        return sum(int(np.count_nonzero(part >= 0)) for part in parts)
 
     def batch(self, step: int, size: int, seed: int) -> Batch:
         """The rows of a training step: a pure function of its arguments, so resuming needs no state.
@@ -136,20 +144,40 @@ def pack_documents(
 
 
 def pack_chats(
-    chats: Sequence[Rendered], length: int, *, pad: int = 0, lines: Sequence[int] | None = None, room: Room = int
+    chats: Iterable[Rendered],
+    length: int,
+    *,
+    pad: int = 0,
+    line_of: Callable[[int], int] = lambda number: number + 1,
+    directory: Path | None = None,
+    buffer_tokens: int = BUFFER_TOKENS,
+    room: Room = int,
 ) -> Rows:
     """Pack rendered conversations: targets are what their masks say. None is ever cut.
 
-    `lines` are the numbers that errors name, by default 1, 2, 3... Raises `chat-too-long` and `no-target`.
+    `line_of` gives the line that errors name, from a conversation's number; `directory` as in `pack_documents`.
+    Raises `chat-too-long`, `no-target` and `no-rows`.
     """
-    pieces = []
-    for index, (number, chat) in enumerate(zip(lines or range(1, len(chats) + 1), chats, strict=True)):
+
+    def piece(number: int, chat: Rendered) -> Piece:
         if room(len(chat.ids)) > length:
-            raise fail("chat-too-long", number=number, found=room(len(chat.ids)), length=length)
+            raise fail("chat-too-long", number=line_of(number), found=room(len(chat.ids)), length=length)
         if not any(chat.mask[1:]):
-            raise fail("no-target", number=number)
-        pieces.append((np.asarray(chat.ids, np.int32), np.asarray(chat.mask, np.bool_), index))
-    return _pack(iter(pieces), length, pad, room, None, BUFFER_TOKENS)
+            raise fail("no-target", number=line_of(number))
+        return np.asarray(chat.ids, np.int32), np.asarray(chat.mask, np.bool_), number
+
+    pieces = (piece(number, chat) for number, chat in enumerate(chats))
+    return _pack(pieces, length, pad, room, directory, buffer_tokens)
+
+
+def open_rows(directory: Path) -> Rows:
+    """The rows that packing wrote to a directory, mapped read-only."""
+    shape = read_json(directory / _SHAPE)
+    size = (shape["rows"], shape["length"])
+    ids, segments, targets = (np.memmap(directory / f"{name}.bin", dtype, "r", shape=size)
+                              for name, dtype in _DTYPES.items())  # fmt: skip
+    numbers, begins = (np.memmap(directory / f"{name}.bin", np.int64, "r") for name in _MEMBERS)
+    return Rows(ids, segments, targets, Members(numbers, begins))
 
 
 def segment_positions(segments: NDArray[Any]) -> Ints:
@@ -257,29 +285,36 @@ class _Memory:
 _DTYPES: dict[str, Any] = {"ids": np.int32, "segments": np.int32, "targets": np.bool_}
 
 
+_MEMBERS = ("numbers", "begins")
+_SHAPE = "rows.json"
+
+
 class _Files:
-    """Rows written to `ids.bin`, `segments.bin` and `targets.bin` in a directory, and mapped read-only."""
+    """Rows written to files in a directory, one for each array, and mapped read-only once all are there."""
 
     def __init__(self, directory: Path, length: int) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._paths = {name: directory / f"{name}.bin" for name in _DTYPES}
-        self._length = length
-        self._count = 0
-        self._members: list[Members] = []
-        for path in self._paths.values():
-            path.write_bytes(b"")
+        self._directory, self._length = directory, length
+        self._rows = self._documents = 0
+        for name in (*_DTYPES, *_MEMBERS):
+            (directory / f"{name}.bin").write_bytes(b"")
+        self._add("begins", np.zeros(1, np.int64))
 
     def append(self, rows: Rows) -> None:
-        self._count += len(rows)
-        self._members += [rows.members] if rows.members else []
-        for name, path in self._paths.items():
-            with path.open("ab") as stream:
-                stream.write(np.ascontiguousarray(getattr(rows, name)).tobytes())
+        assert rows.members is not None
+        for name in _DTYPES:
+            self._add(name, getattr(rows, name))
+        self._add("numbers", rows.members.numbers)
+        self._add("begins", rows.members.begins[1:] + self._documents)
+        self._rows += len(rows)
+        self._documents += len(rows.members.numbers)
+
+    def _add(self, name: str, values: NDArray[Any]) -> None:
+        with naming_a_full_disk(self._directory), (self._directory / f"{name}.bin").open("ab") as stream:
+            stream.write(np.ascontiguousarray(values).tobytes())
 
     def rows(self) -> Rows:
-        if not self._count:
+        if not self._rows:
             return _fill([], self._length)
-        shape = (self._count, self._length)
-        mapped = [np.memmap(self._paths[name], dtype, "r", shape=shape) for name, dtype in _DTYPES.items()]
-        ids, segments, targets = mapped
-        return Rows(ids, segments, targets, Members.joined(self._members))
+        write_file(self._directory / _SHAPE, json.dumps({"rows": self._rows, "length": self._length}))
+        return open_rows(self._directory)

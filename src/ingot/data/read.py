@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
 from ingot.core.errors import fail
 from ingot.data.files import check_text, kind, read_lines, read_records
+from ingot.data.licence import stated_licence
 from ingot.data.manifest import Manifest, described, licence_of
 
 SMALL_FILE = 32_768
@@ -93,16 +94,6 @@ def is_heldout(text: str, share: float, seed: int) -> bool:
     return int.from_bytes(digest, "big") < share * 2**64
 
 
-def split_heldout(documents: Iterable[Document], share: float, seed: int) -> tuple[list[Document], list[Document]]:
-    """(to train on, held out). Raises `bad-heldout-share` when either side would be empty."""
-    sides: tuple[list[Document], list[Document]] = ([], [])
-    for document in documents:
-        sides[is_heldout(document.text, share, seed)].append(document)
-    if not all(sides):
-        raise fail("bad-heldout-share", share=share, train=len(sides[0]), heldout=len(sides[1]))
-    return sides
-
-
 def _is_data(file: Path, directory: Path) -> bool:
     hidden = any(part.startswith(".") for part in file.relative_to(directory).parts)
     return file.is_file() and not hidden and kind(file) in READERS and kind(file) != ".json"
@@ -119,8 +110,7 @@ def _records(path: Path) -> Iterator[Document]:
         text = record.get("text")
         if not isinstance(text, str):
             raise fail("missing-text", path=path, line=line, found=", ".join(map(str, record)) or "nothing")
-        licence = record.get("licence", record.get("license"))
-        yield Document(check_text(path, line, text), path.name, line, licence if isinstance(licence, str) else None)
+        yield Document(check_text(path, line, text), path.name, line, stated_licence(record))
 
 
 def _text(path: Path) -> Iterator[Document]:

@@ -7,11 +7,8 @@ from __future__ import annotations
 import numpy as np
 
 from ingot.core.errors import fail
-from ingot.data.pack import Rows
+from ingot.data.pack import ROWS, Rows
 from ingot.model.config import ModelConfig
-
-AT_A_TIME = 4096
-"""Rows looked at in one go: they may lie on disk."""
 
 
 def check_rows(rows: Rows, config: ModelConfig) -> None:
@@ -20,8 +17,8 @@ def check_rows(rows: Rows, config: ModelConfig) -> None:
         raise fail("rows-too-long", length=rows.length, longest=config.max_length)
     if rows.num_targets == 0:
         raise fail("no-targets", count=len(rows))
-    for begin in range(0, len(rows), AT_A_TIME):
-        ids = np.asarray(rows.ids[begin : begin + AT_A_TIME])
+    for begin in range(0, len(rows), ROWS):
+        ids = np.asarray(rows.ids[begin : begin + ROWS])
         wrong = np.argwhere((ids < 0) | (ids >= config.vocab_size))
         if len(wrong):
             row, column = wrong[0].tolist()

@@ -7,8 +7,10 @@ of the data needs no state: a batch is a function of the step.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ingot.core.errors import fail
+from ingot.core.errors import IngotError, fail
 from ingot.core.files import new_directory, path_digest, write_file
 from ingot.core.model_dir import read_header, read_json
 from ingot.model.weights import read_tensor, spec_of, write_tensors
@@ -49,7 +51,7 @@ class Place:
     def fresh(self, name: str) -> Path:
         """An empty folder here for what a run can make again."""
         shutil.rmtree(self.path / name, ignore_errors=True)
-        (self.path / name).mkdir()
+        (self.path / name).mkdir(parents=True)
         return self.path / name
 
     def begin(self, run: dict[str, Any], resume: bool) -> bool:
@@ -69,6 +71,16 @@ class Place:
             left.unlink(missing_ok=True)
         write_file(self.path / "run.json", json.dumps(run, indent=2, ensure_ascii=False))
         return False
+
+    @contextlib.contextmanager
+    def unless_refused(self, resumed: bool, is_first: bool) -> Iterator[None]:
+        """What is refused before the first step leaves no unfinished run behind, unless one was to be continued."""
+        try:
+            yield
+        except IngotError:
+            if is_first and not resumed:
+                self.remove()
+            raise
 
     def _check_same(self, run: dict[str, Any]) -> None:
         before = read_json(self.path / "run.json")

@@ -12,7 +12,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -109,7 +109,7 @@ class Run:
         return max(self.step / self.plan.max_steps, by_clock)
 
     def go(self, resumed: bool) -> Result:
-        """Train to the end. Raises `loss-not-finite`, `step-went-wrong` and `training-unstable`."""
+        """Train to the end. Raises `loss-not-finite`, `step-went-wrong`, `training-unstable` and `nothing-asked`."""
         arrange_heap(saving=self.plan.options.checkpointing or self.plan.options.offload != "none")
         check_rows(self.rows, self.network.config)
         if resumed:
@@ -126,6 +126,8 @@ class Run:
                     self.log.add(line)
                     note = f"loss {line['loss']:.3f}  {line['tokens_per_second']:,.0f} tok/s"
                     advance(min(self.progress(), 1.0), note)
+        if self.targets == 0:
+            raise fail("nothing-asked", steps=self.step)
         self._save(random_state(self.device))
         self.network.eval()
         events = tuple(self.recovery.events)
@@ -309,6 +311,7 @@ class Run:
         """A checkpoint of the weights as they are, before the step that begins with this random state."""
         self.log.sync()
         state = {"step": self.step, "targets": self.targets, "seconds": self.seconds, "compiled": self.compiled,
+                 "precision": str(self.plan.precision).removeprefix("torch."),
                  "losses": self.watch.losses, "norms": self.watch.norms}  # fmt: skip
         self.place.save(self.network, self.optimizers, random, state, self.sharing.world)
         self.saved = self.seconds
@@ -320,6 +323,9 @@ class Run:
         self.sharing.spread_chance(self.plan.seed, state["step"])
         self.step, self.targets, self.seconds = state["step"], state["targets"], state["seconds"]
         self.compiled = state["compiled"]
+        self.plan = replace(
+            self.plan, precision=getattr(torch, state["precision"])
+        )  # measured anew it could be another
         self.watch = Watch(state["losses"], state["norms"])
         self.log.cut(self.step)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from ingot.core.errors import IngotError, fail
+from ingot.core.errors import fail
 from ingot.core.files import refuse_nonempty
 from ingot.core.model_dir import ModelDir
-from ingot.core.options import Options, argument, option, required, verb
+from ingot.core.options import argument, option, required, verb
 from ingot.core.progress import say
 from ingot.data.objectives.catalogue import make_objective
 from ingot.data.objectives.options import ObjectiveName, ObjectiveOptions
@@ -20,7 +21,7 @@ from ingot.text.tokenizer import Tokenizer
 from ingot.train import dial
 from ingot.train.account import Account
 from ingot.train.checkpoint import Place, identity
-from ingot.train.corpus import Corpus, prepare
+from ingot.train.corpus import Corpus, CorpusOptions, once, prepare
 from ingot.train.distributed.launch import on_ray, parse_launch
 from ingot.train.distributed.sharing import share
 from ingot.train.distributed.world import World
@@ -33,13 +34,6 @@ from ingot.train.optimizers.groups import freeze
 from ingot.train.plan import Plan, make_plan
 from ingot.train.settings import TrainingOptions
 from ingot.train.write import prove_model, record, write_model
-
-
-class CorpusOptions(Options):
-    """What of the text is trained on."""
-
-    heldout: float = option(0.02, "share of the documents held out, where no manifest names some", gt=0, lt=1)
-    allow_unknown_licence: bool = option(False, "train on text even where nobody has said under which licence it is")
 
 
 class PretrainOptions(TrainingOptions):
@@ -77,16 +71,12 @@ def pretrain(options: PretrainOptions) -> ModelDir:
     same = identity(options, data=options.data, tokenizer=options.tokenizer)
     resumed = world.agree(lambda: place.begin(same, options.resume))
     account = Account(options.data, options.corpus.allow_unknown_licence)
-    try:
-        rows = place.fresh(f"rows-{world.rank}")
-        corpus = prepare(account, tokenizer, objective, options.length, options.corpus.heldout, options.seed, rows)
-    except IngotError:
-        if not resumed and world.is_first:
-            place.remove()  # refused data leaves no unfinished run behind
-        raise
-    network = move(network, options.loop, default_device(), place.path, world)
-    plan = _plan(options, corpus, network, world)
-    sharing = share(network, options.loop, world)
+    made = partial(prepare, account, tokenizer, objective, options.length, options.corpus.heldout, options.seed)
+    with place.unless_refused(resumed, world.is_first):
+        corpus = once(world, place, made)
+        network = move(network, options.loop, default_device(), place.path, world)
+        plan = _plan(options, corpus, network, world)
+        sharing = share(network, options.loop, world)
     sharing.spread_chance(options.seed, 0)
     run = Run(network, corpus.rows, plan, place, teach=objective.lesson, name_of=corpus.names, sharing=sharing)
     result = run.go(resumed)

@@ -1,31 +1,24 @@
-"""What `tune` trains on, packed: conversations rendered with their masks, or plain text."""
+"""What `tune` trains on, packed: conversations rendered with their masks. Plain text is read as by `pretrain`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 from ingot.adapt.load import LanguageModel
 from ingot.core.errors import fail
-from ingot.data.chats import read_chats, render_chats
+from ingot.core.progress import track
+from ingot.data.chats import count_chats, read_chats, render_chat
 from ingot.data.objectives.objective import Objective
 from ingot.data.objectives.options import ObjectiveOptions
-from ingot.data.pack import Rows, pack_chats, pack_documents
-from ingot.data.read import read_documents
+from ingot.data.pack import pack_chats
+from ingot.text.chat import Rendered
+from ingot.train.account import Account
+from ingot.train.corpus import Corpus
 from ingot.train.names import Names
 
 MOST = 4096
 """Window where the user names none and the model's own is longer."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Rows to train on, how many conversations or documents they hold, and the name of each by its number."""
-
-    rows: Rows
-    count: int
-    name_of: Callable[[int], str]
 
 
 def window(model: LanguageModel, wanted: int | None) -> int:
@@ -35,29 +28,26 @@ def window(model: LanguageModel, wanted: int | None) -> int:
     return wanted or min(model.max_length, MOST)
 
 
-def read_conversations(data: Path, model: LanguageModel, objective: Objective, options: ObjectiveOptions,
-                       length: int) -> Reading:  # fmt: skip
-    """Render every conversation with its mask and pack them: only what the assistant says is learnt.
+def read_conversations(account: Account, model: LanguageModel, objective: Objective, options: ObjectiveOptions,
+                       length: int, directory: Path) -> Corpus:  # fmt: skip
+    """Render every conversation with its mask and pack them, in files below `directory`: only what the assistant says
+    is learnt.
 
     Raises `objective-needs-text`, `no-chat-template`, and by line what is wrong.
     """
     if objective.name != "next-token" and not (objective.name == "prefix-lm" and options.split == "answer"):
         raise fail("objective-needs-text", objective=objective.name)
-    found = read_chats(data)
-    lines = [line for _, line in found]
-    rendered = render_chats(found, model.tokenizer)
-    rows = pack_chats(rendered, length, pad=_pad(model), lines=lines, room=objective.room)
-    return Reading(rows, len(found), lambda number: f"{data.name}:{lines[number]}")
-
-
-def read_text(data: Path, model: LanguageModel, objective: Objective, length: int) -> Reading:
-    """Encode every document and pack them: every token is learnt, as in pre-training. Raises `id-beyond-vocabulary`."""
     names = Names()
-    texts = [document.text for document in names.noting(read_documents(data))]
-    encoded = [[*objective.start_ids, *ids] for ids in model.tokenizer.encode_batch(texts)]
-    rows = pack_documents(encoded, length, eos=objective.end_id, pad=_pad(model), room=objective.room)
-    return Reading(rows, len(texts), names)
+    rendered = _render(account, model, names)
+    pad = model.tokenizer.pad_id or 0
+    pack_chats(rendered, length, pad=pad, line_of=names.line, directory=directory, room=objective.room)
+    return Corpus.finish(account, names, [], directory)
 
 
-def _pad(model: LanguageModel) -> int:
-    return model.tokenizer.pad_id if model.tokenizer.pad_id is not None else 0
+def _render(account: Account, model: LanguageModel, names: Names) -> Iterator[Rendered]:
+    """The conversations rendered, each taken into account."""
+    chats = track(account.licensed(read_chats(account.data)), "render", count_chats(account.data))
+    for chat in names.noting(chats):
+        rendered = render_chat(chat, model.tokenizer)
+        account.count(chat, len(rendered.ids))
+        yield rendered

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 
@@ -21,12 +22,13 @@ from ingot.core.files import refuse_nonempty
 from ingot.core.model_dir import Draft, ModelDir
 from ingot.core.options import Options, argument, option, required, verb
 from ingot.core.progress import say
-from ingot.data.manifest import licence_of
 from ingot.data.objectives.catalogue import make_objective
 from ingot.data.objectives.objective import Objective
 from ingot.data.objectives.options import ObjectiveName, ObjectiveOptions
 from ingot.model.network import Network
+from ingot.train.account import Account
 from ingot.train.checkpoint import Place, identity
+from ingot.train.corpus import Corpus, CorpusOptions, once, prepare
 from ingot.train.distributed.sharing import share
 from ingot.train.distributed.world import World
 from ingot.train.form import form_of
@@ -35,9 +37,9 @@ from ingot.train.machine import default_device
 from ingot.train.offload import move
 from ingot.train.optimizers.groups import freeze
 from ingot.train.plan import Plan, make_plan
-from ingot.train.reading import Reading, read_conversations, read_text, window
+from ingot.train.reading import read_conversations, window
 from ingot.train.settings import TrainingOptions
-from ingot.train.write import prove, record, write_model
+from ingot.train.write import measure, prove, record, write_model
 
 RATES = {"lora": 4e-3, "full": 1e-3}
 """Peak learning rate by method at a width of 128; it falls with the square root of the width."""
@@ -65,6 +67,7 @@ class TuneOptions(TrainingOptions):
     objectives: ObjectiveOptions = option(ObjectiveOptions(), "numbers of the objectives")
     as_text: bool = option(False, "the data is plain text, of which every token is learnt")
     length: int | None = option(None, "window in tokens; by default the model's own, at most 4096", ge=8)
+    corpus: CorpusOptions = option(CorpusOptions(), "what is trained on and what is held out")
 
     @model_validator(mode="after")
     def _every_option_acts(self) -> Self:
@@ -73,6 +76,8 @@ class TuneOptions(TrainingOptions):
             self.rank != type(self).model_fields["rank"].default or self.lora != LoRAOptions()
         ):
             raise ValueError("rank and --lora.* act only with method lora")
+        if not self.as_text and self.corpus.heldout != CorpusOptions().heldout:
+            raise ValueError("corpus.heldout acts only on plain text (as_text)")
         return self
 
 
@@ -86,19 +91,20 @@ def tune(options: TuneOptions) -> ModelDir:
     length = window(model, options.length)
     form = form_of(model.network)
     objective = make_objective(options.objective, model.tokenizer, length, form, options.objectives)
-    reading = _read(options, model, objective, length)
     torch.manual_seed(options.seed)
     config = _prepare(model, options)
     freeze(model.network, options.loop.freeze)
     place = Place.beside(options.out)
     same = identity(options, data=options.data, model=[parent.path for parent in model.parents])
     resumed = world.agree(lambda: place.begin(same, options.resume))
-    move(model.network, options.loop, default_device(), place.path, world)
-    plan = _plan(options, reading, model, world)
     network = model.network
-    sharing = share(network, options.loop, world)
+    with place.unless_refused(resumed, world.is_first):
+        corpus = once(world, place, partial(_read, options, model, objective, length))
+        move(network, options.loop, default_device(), place.path, world)
+        plan = _plan(options, corpus, model, world)
+        sharing = share(network, options.loop, world)
     sharing.spread_chance(options.seed, 0)
-    run = Run(network, reading.rows, plan, place, teach=objective.lesson, name_of=reading.name_of, sharing=sharing)
+    run = Run(network, corpus.rows, plan, place, teach=objective.lesson, name_of=corpus.names, sharing=sharing)
     result = run.go(resumed)
     model = dataclasses.replace(model, network=sharing.gathered(network, lambda: _fresh(options)))
     if not world.is_first:
@@ -107,19 +113,26 @@ def tune(options: TuneOptions) -> ModelDir:
     with ModelDir.create(options.out, "tune", options, started) as draft:
         draft.seed = options.seed
         draft.parents.extend(model.parents)
-        draft.read_data(options.data, licence_of(options.data))
-        record(draft, model.network, reading.rows, result, place)
+        draft.data.extend(corpus.sources)
+        record(draft, model.network, corpus.rows, result, place)
+        corpus.account.prove(draft, corpus.rows, model.tokenizer)
         _write(draft, model, config)
+        measure(draft, model, objective, corpus.heldout)
     place.remove()
     world.wait()
     say("tuned", loss=f"{result.loss:.3f}", rate=f"{result.targets / result.seconds:,.0f}")
     return ModelDir.open(options.out)
 
 
-def _read(options: TuneOptions, model: LanguageModel, objective: Objective, length: int) -> Reading:
-    if options.as_text:
-        return read_text(options.data, model, objective, length)
-    return read_conversations(options.data, model, objective, options.objectives, length)
+def _read(options: TuneOptions, model: LanguageModel, objective: Objective, length: int, directory: Path) -> Corpus:
+    """Conversations, or text as pre-training reads it, packed below `directory`."""
+    allowed = options.corpus.allow_unknown_licence
+    if not options.as_text:
+        account = Account.of_chats(options.data, allowed)
+        return read_conversations(account, model, objective, options.objectives, length, directory)
+    account = Account(options.data, allowed)
+    share = options.corpus.heldout
+    return prepare(account, model.tokenizer, objective, length, share, options.seed, directory)
 
 
 def _prepare(model: LanguageModel, options: TuneOptions) -> LoRAConfig | None:
@@ -140,14 +153,14 @@ def _fresh(options: TuneOptions) -> Network:
     return model.network
 
 
-def _plan(options: TuneOptions, reading: Reading, model: LanguageModel, world: World) -> Plan:
+def _plan(options: TuneOptions, corpus: Corpus, model: LanguageModel, world: World) -> Plan:
     rate = options.lr or RATES[options.method] * (128 / model.config.hidden_size) ** 0.5
-    plan = make_plan(options, reading.rows, options.batch_tokens or BATCH_TOKENS, rate, model.network, world)
+    plan = make_plan(options, corpus.rows, options.batch_tokens or BATCH_TOKENS, rate, model.network, world)
     parameters = list(model.network.parameters())
-    say("tune-plan", method=options.method, count=f"{reading.count:,}", targets=f"{reading.rows.num_targets:,}",
-        parameters=f"{sum(p.numel() for p in parameters):,}",
+    say("tune-plan", method=options.method, count=f"{corpus.account.documents:,}",
+        targets=f"{corpus.rows.num_targets:,}", parameters=f"{sum(p.numel() for p in parameters):,}",
         trained=f"{sum(p.numel() for p in parameters if p.requires_grad):,}", lr=f"{rate:.2g}",
-        batch=f"{plan.batch_rows * reading.rows.length:,}", steps=f"{plan.max_steps:,}",
+        batch=f"{plan.batch_rows * corpus.rows.length:,}", steps=f"{plan.max_steps:,}",
         precision=str(plan.precision).removeprefix("torch."))  # fmt: skip
     return plan
 

@@ -101,16 +101,24 @@ def prove(draft: Draft, network: Network, reopened: LanguageModel, compared: str
 
 
 def prove_model(draft: Draft, network: Network, objective: Objective, heldout: list[str]) -> None:
-    """Re-open the written model, compare it, and measure it on text it never saw: by what it was trained to predict,
-    and, where it writes, in bits per byte."""
+    """Re-open the written model, compare it with the one in memory, and measure it."""
     reopened = load(draft.path)
     prove(draft, network, reopened, "the re-opened directory with the model in memory")
-    found = heldout_loss(network, reopened.tokenizer, objective, heldout)
-    draft.numbers["heldout_loss"] = round(found, 4) if math.isfinite(found) else None
-    if isinstance(network, Decoder):
-        draft.numbers["bits_per_byte"] = round(bits_per_byte(reopened, heldout), 4)
-    say("trained", loss=f"{draft.numbers['loss']:.3f}", heldout=f"{found:.3f}",
+    measure(draft, reopened, objective, heldout)
+    loss = draft.numbers.get("heldout_loss")
+    say("trained", loss=f"{draft.numbers['loss']:.3f}", heldout="-" if loss is None else f"{loss:.3f}",
         rate=f"{draft.numbers['targets_per_second']:,.0f}", objective=objective.name)  # fmt: skip
+
+
+def measure(draft: Draft, model: LanguageModel, objective: Objective, heldout: list[str]) -> None:
+    """Measure a model on text it never saw, where some was held out: by what it was trained to predict, and, where it
+    writes, in bits per byte."""
+    if not heldout:
+        return
+    found = heldout_loss(model.network, model.tokenizer, objective, heldout)
+    draft.numbers["heldout_loss"] = round(found, 4) if math.isfinite(found) else None
+    if isinstance(model.network, Decoder):
+        draft.numbers["bits_per_byte"] = round(bits_per_byte(model, heldout), 4)
 
 
 @torch.inference_mode()

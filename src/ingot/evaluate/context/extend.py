@@ -16,18 +16,19 @@ import torch
 
 from ingot.adapt.load import LanguageModel, load
 from ingot.adapt.lora import merge
-from ingot.core.errors import IngotError, fail
+from ingot.core.errors import fail
 from ingot.core.files import refuse_nonempty
 from ingot.core.model_dir import Draft, ModelDir, read_json, split_reference
 from ingot.core.options import Options, argument, option, required, verb
 from ingot.core.progress import say, warn
 from ingot.core.report import HTML_NAME
+from ingot.data.manifest import heldout_files
 from ingot.data.read import read_documents
 from ingot.evaluate.context.memory import check_fits
 from ingot.evaluate.context.probes import ContextProbes, Probes, Stage
 from ingot.evaluate.context.report import build
 from ingot.evaluate.context.scaling import ContextScaling, Scaled, check_method, extend
-from ingot.evaluate.context.tuning import ContextTuning, LongCorpus, heldout_files, prepare, train
+from ingot.evaluate.context.tuning import ContextTuning, LongCorpus, prepare, train
 from ingot.evaluate.context.variant import unscaled, variant
 from ingot.model.config import ModelConfig
 from ingot.model.quantized import Quantization
@@ -159,14 +160,10 @@ def _inputs(options: ContextExtendOptions, model: LanguageModel, scaled: Scaled)
     run = identity(_training(options), data=options.data, model=model.model_dir.path)
     run |= options.model_dump(mode="json", include={"length", "method", "replace", "scaling", "tuning"})
     resumed = place.begin(run, options.resume)
-    try:
+    with place.unless_refused(resumed, is_first=True):
         rows = place.fresh("rows")
         corpus = prepare(options.data, model.tokenizer, options.length, options.tuning, options.seed, rows)
         probes = Probes.of(options.probes, model.tokenizer, _texts(options, corpus), scaled, options.seed)
-    except IngotError:
-        if not resumed:
-            place.remove()
-        raise
     return Inputs(probes, Tuning(corpus, place, resumed))
 
 
@@ -174,8 +171,7 @@ def _texts(options: ContextExtendOptions, corpus: LongCorpus | None) -> list[str
     """What the loss is measured on: --measure (of a folder with a manifest, what that holds out), else what was held
     out of the data."""
     if options.measure:
-        files = heldout_files(options.measure) or [options.measure]
-        return [document.text for file in files for document in read_documents(file)]
+        return [document.text for file in heldout_files(options.measure) for document in read_documents(file)]
     return corpus.heldout if corpus else []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -12,13 +13,13 @@ from ingot.adapt.load import LanguageModel
 from ingot.adapt.lora import ALL_LINEAR, LoRAConfig, wrap
 from ingot.core.options import Options, option
 from ingot.core.progress import say
-from ingot.data.manifest import Manifest
 from ingot.data.pack import Rows, pack_documents
-from ingot.data.read import Document, read_documents, split_heldout
+from ingot.data.read import Document
 from ingot.evaluate.context.long_text import Joiner
 from ingot.text.tokenizer import Tokenizer
 from ingot.train.account import Account
 from ingot.train.checkpoint import Place
+from ingot.train.corpus import divide
 from ingot.train.distributed.sharing import share
 from ingot.train.distributed.world import World
 from ingot.train.loop import Run
@@ -58,7 +59,7 @@ def prepare(
 ) -> LongCorpus:
     """Hold some documents out and join the others to rows, kept in files below `directory`."""
     account = Account(data, tuning.allow_unknown_licence)
-    train, heldout = _split(account, tokenizer, tuning.heldout, seed)
+    train, heldout = divide(account, tokenizer, tuning.heldout, seed, most=sys.maxsize)
     assert tokenizer.eos_id is not None
     joiner = Joiner(length, tokenizer.start_ids, tokenizer.eos_id)
     pieces = _pieces(train, tokenizer, joiner, account)
@@ -69,31 +70,12 @@ def prepare(
     return LongCorpus(rows, heldout, account)
 
 
-def _split(account: Account, tokenizer: Tokenizer, share: float, seed: int) -> tuple[Iterator[Document], list[str]]:
-    """What to train on, and the texts held out: the manifest's, else a share of the documents."""
-    documents = account.licensed(read_documents(account.data))
-    if named := heldout_files(account.data):
-        return documents, [document.text for path in named for document in read_documents(path)]
-    train, heldout = split_heldout(documents, share, seed)
-    texts = [document.text for document in heldout]
-    account.heldout_documents = len(texts)
-    account.heldout_tokens = sum(map(len, tokenizer.encode_batch(texts)))
-    account.tokens += account.heldout_tokens
-    return iter(train), texts
-
-
-def heldout_files(data: Path) -> list[Path]:
-    """The files that a folder's manifest holds out."""
-    manifest = Manifest.read(data) if data.is_dir() else None
-    return [data / entry.file for entry in manifest.files("heldout")] if manifest else []
-
-
 def _pieces(
     documents: Iterator[Document], tokenizer: Tokenizer, joiner: Joiner, account: Account
 ) -> Iterator[list[int]]:
     for document in documents:
         ids = tokenizer.encode(document.text)
-        account.tokens += len(ids)
+        account.count(document, len(ids))
         yield from joiner.add(ids)
     yield from chain(joiner.finish())
 

@@ -65,7 +65,9 @@ class Experts(nn.Module):
         out_NC = torch.zeros_like(x_NC)
         for number, expert in enumerate(self.experts):
             token, place = torch.where(expert_NK == number)
-            if len(token):
+            if (
+                len(token) or self.training
+            ):  # in training each has a gradient, on every process: 0 where nothing chose it
                 out_NC = out_NC.index_add(0, token, expert(x_NC[token]) * weight_NK[token, place, None])
         return out_NC.view_as(x_BTC)
 

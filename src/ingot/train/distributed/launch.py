@@ -14,6 +14,7 @@ from typing import Any
 
 from ingot.core.errors import IngotError, fail
 from ingot.core.progress import say
+from ingot.train.distributed.world import Told, tell
 
 
 def parse_launch(text: str) -> int | None:
@@ -46,7 +47,9 @@ def on_ray(verb: str, options: dict[str, Any], wanted: int) -> None:
         worker = ray.remote(num_cpus=1, num_gpus=1 if gpus else 0)(Process)
         processes = [worker.remote() for _ in range(size)]
         address = ray.get(processes[0].address.remote())
-        runs = [each.run.remote(rank, size, address, verb, options) for rank, each in enumerate(processes)]
+        nodes = ray.get([each.node.remote() for each in processes])
+        runs = [each.run.remote(rank, size, node, address, verb, options)
+                for rank, (each, node) in enumerate(zip(processes, nodes, strict=True))]  # fmt: skip
         for refused in ray.get(runs):
             if refused:
                 raise fail(refused[0], **refused[1])
@@ -72,16 +75,20 @@ class Process:
             probe.bind((host, 0))
             return host, int(probe.getsockname()[1])
 
+    def node(self) -> str:
+        """The machine it is on."""
+        return str(_ray().get_runtime_context().get_node_id())
+
     def run(
-        self, rank: int, size: int, address: tuple[str, int], verb: str, options: dict[str, Any]
-    ) -> tuple[str, dict[str, str]] | None:
+        self, rank: int, size: int, node: str, address: tuple[str, int], verb: str, options: dict[str, Any]
+    ) -> Told:
         """Run the verb as process `rank`; returns the code and details of what it refused, None when it is done."""
         from ingot.core.verbs import find_verb
 
-        os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": "0",
+        os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": "0", "GROUP_RANK": node,
                        "MASTER_ADDR": address[0], "MASTER_PORT": str(address[1])}  # fmt: skip
         try:
             find_verb(verb)(**options)
         except IngotError as error:
-            return error.code, {name: str(value) for name, value in error.details.items()}
+            return tell(error)
         return None

@@ -20,9 +20,6 @@ from ingot.train.distributed.slices import is_sliced, whole
 from ingot.train.distributed.world import World
 from ingot.train.settings import LoopOptions
 
-WHOLE = ("adamw8", "muon")
-"""Optimisers that need whole tensors."""
-
 
 def _nothing() -> None:
     pass
@@ -56,14 +53,16 @@ class Sharing:
         return self.world.sum(loss)[0] if self.splits_rows else loss
 
     def add_up(self) -> None:
-        """Add up over the processes the gradients that no hook has added up."""
+        """Add up over the processes the gradients that no hook has added up. One that no process has stays away."""
         if self.world.size == 1 or not self.summed:
             return
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.summed]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        there = gradients[0].new_tensor([p.grad is not None for p in self.summed])
+        flat = torch.cat([there, *(gradient.flatten() for gradient in gradients)])
         torch.distributed.all_reduce(flat)
-        for parameter, part in zip(self.summed, flat.split([p.numel() for p in self.summed]), strict=True):
-            parameter.grad = part.view_as(parameter)
+        there, *parts = flat.split([len(there), *(p.numel() for p in self.summed)])
+        for parameter, part, holders in zip(self.summed, parts, there.tolist(), strict=True):
+            parameter.grad = part.view_as(parameter) if holders else None
 
     def spread_chance(self, seed: int, step: int) -> None:
         """Let the processes drop different numbers: those behind the first draw from streams of their own. (Where all
@@ -90,15 +89,13 @@ ALONE = Sharing()
 def share(network: Network, options: LoopOptions, world: World) -> Sharing:
     """Prepare the network in place for this world.
 
-    Raises `parallel-alone` when a way of sharing was asked of one process, `parallel-optimizer`.
+    Raises `parallel-alone` when a way of sharing was asked of one process, and what the way itself refuses.
     """
     strategy = options.parallel
     if world.size == 1:
         if strategy != "auto":
             raise fail("parallel-alone", strategy=strategy)
         return ALONE
-    if strategy in {"fsdp", "tp"} and options.optimizer in WHOLE:
-        raise fail("parallel-optimizer", strategy=strategy, optimizer=options.optimizer)
     from ingot.train.distributed.strategies import STRATEGIES
 
     return STRATEGIES["ddp" if strategy == "auto" else strategy](network, world)

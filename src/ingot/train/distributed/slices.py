@@ -3,14 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 
+@dataclass(frozen=True)
+class Cut:
+    """Along which dimension a tensor is cut over so many processes, in equal slices but for the last ones."""
+
+    dim: int
+    parts: int
+
+    def bounds(self, size: int, part: int) -> tuple[int, int]:
+        """Where a part begins and ends of a dimension of this size; torch cuts as `torch.chunk` does."""
+        step = -(-size // self.parts)
+        return min(part * step, size), min((part + 1) * step, size)
+
+
 def is_sliced(tensor: Tensor) -> bool:
     """Whether it is one of torch's DTensors."""
     return hasattr(tensor, "placements")
+
+
+def cut_of(tensor: Tensor) -> Cut | None:
+    """How a tensor is cut; None where every process holds all of it."""
+    if not is_sliced(tensor):
+        return None
+    (place,), mesh = tensor.placements, tensor.device_mesh  # type: ignore[attr-defined]
+    return Cut(place.dim % tensor.dim(), mesh.size()) if place.is_shard() else None
+
+
+def rank_in(tensor: Tensor) -> int:
+    """Which of the slices of a tensor lies here."""
+    return int(tensor.device_mesh.get_local_rank())  # type: ignore[attr-defined]
 
 
 def whole(tensor: Tensor) -> Tensor:
@@ -24,12 +51,26 @@ def local(tensor: Tensor) -> Tensor:
 
 
 def sliced_like(saved: Tensor, present: Tensor) -> Tensor:
-    """A whole tensor cut as `present` is."""
-    if not is_sliced(present) or saved.shape != present.shape:
+    """A whole tensor cut as `present` is, if it has the dimension that is cut; else whole on every process."""
+    cut = cut_of(present)
+    has_it = cut is not None and saved.dim() == present.dim() and saved.shape[cut.dim] == present.shape[cut.dim]
+    if not is_sliced(present) or (cut is None and saved.shape != present.shape) or (cut is not None and not has_it):
         return saved.to(present.device)
     from torch.distributed.tensor import distribute_tensor
 
     return distribute_tensor(saved.to(present.device), present.device_mesh, present.placements)  # type: ignore[attr-defined]
+
+
+def slice_like(slice_here: Tensor, columns: int, present: Tensor) -> Tensor:
+    """This process's slice of a tensor that is shaped and cut as `present` is, but for its number of columns."""
+    if not is_sliced(present):
+        return slice_here
+    from torch.distributed.tensor import DTensor
+
+    shape = torch.Size((*present.shape[:-1], columns))
+    stride = torch.empty(shape, device="meta").stride()
+    mesh, places = present.device_mesh, present.placements  # type: ignore[attr-defined]
+    return DTensor.from_local(slice_here, mesh, places, shape=shape, stride=stride)
 
 
 def norms(tensors: Sequence[Tensor]) -> list[float]:

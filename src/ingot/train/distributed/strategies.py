@@ -20,6 +20,10 @@ from ingot.model.network import Network
 from ingot.train.distributed.sharing import Sharing
 from ingot.train.distributed.world import World
 
+COLUMNS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.gate_proj", "mlp.up_proj")
+ROWS = ("self_attn.o_proj", "mlp.down_proj")
+"""Products of a block that tensor parallel cuts by what they give, and by what they take."""
+
 
 def copies(network: Network, world: World) -> Sharing:
     """Distributed data parallel (Li et al. 2020, arXiv 2006.15704): every process holds the network; one sum of all
@@ -32,6 +36,8 @@ def shards(network: Network, world: World) -> Sharing:
     its moments are cut over the processes, and gathered block by block when they are needed."""
     mesh = _mesh(world)
     for block in network.blocks:
+        for table in (module for module in block.modules() if isinstance(module, nn.Embedding)):
+            fully_shard(table, mesh=mesh)  # T5's first layer holds the bias that all layers are given
         fully_shard(block, mesh=mesh)
     root = fully_shard(network, mesh=mesh, reshard_after_forward=False)  # the head reads the embedding after forward
     return Sharing(world, averages=True, settle=root.reshard)
@@ -39,20 +45,23 @@ def shards(network: Network, world: World) -> Sharing:
 
 def slices(network: Network, world: World) -> Sharing:
     """Tensor parallel (Shoeybi et al. 2019, arXiv 1909.08053): heads and feed-forward columns are cut over the
-    processes, which all see the same rows. Raises `tensor-parallel-unsupported`, `tensor-parallel-heads`."""
-    plan = _plan(network, world)
+    processes, which all see the same rows. Raises `tensor-parallel-unsupported`, `tensor-parallel-layer` and
+    `tensor-parallel-heads`."""
+    world.agree(lambda: _check(network, world))
+    plan: dict[str, ParallelStyle] = {name: ColwiseParallel() for name in COLUMNS}
+    plan |= {name: RowwiseParallel() for name in ROWS}
     mesh = _mesh(world)
     partial: list[nn.Parameter] = []
     for block in network.blocks:
         parallelize_module(block, mesh, plan)
         attention = block.get_submodule("self_attn")
         norms = [attention.get_submodule(name) for name in ("q_norm", "k_norm") if hasattr(attention, name)]
-        partial += [parameter for norm in norms for parameter in norm.parameters()]
+        partial += [parameter for norm in norms for parameter in norm.parameters() if parameter.requires_grad]
     return Sharing(world, splits_rows=False, summed=tuple(partial))
 
 
-def _plan(network: Network, world: World) -> dict[str, ParallelStyle]:
-    """Where each product of a block is cut; only blocks with Llama's parts are known."""
+def _check(network: Network, world: World) -> None:
+    """Refuse what cannot be cut; only blocks with Llama's parts are known."""
     config = network.config
     known = isinstance(network, Decoder) and all(
         isinstance(getattr(block, "self_attn", None), Attention) and isinstance(getattr(block, "mlp", None), GatedMLP)
@@ -60,12 +69,12 @@ def _plan(network: Network, world: World) -> dict[str, ParallelStyle]:
     )
     if not known or getattr(config, "qk_norm", None) == "width":
         raise fail("tensor-parallel-unsupported", family=config.model_type)
+    for name, layer in network.named_modules():
+        if name.endswith((*COLUMNS, *ROWS)) and not isinstance(layer, nn.Linear):
+            raise fail("tensor-parallel-layer", layer=name, kind=type(layer).__name__)
     for name, found in (("key-value heads", config.num_kv_heads), ("feed-forward columns", config.intermediate_size)):
         if found % world.size:
             raise fail("tensor-parallel-heads", what=name, found=found, size=world.size)
-    columns = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.gate_proj", "mlp.up_proj")
-    rows = ("self_attn.o_proj", "mlp.down_proj")
-    return {name: ColwiseParallel() for name in columns} | {name: RowwiseParallel() for name in rows}
 
 
 STRATEGIES: dict[str, Callable[[Network, World], Sharing]] = {"ddp": copies, "fsdp": shards, "tp": slices}

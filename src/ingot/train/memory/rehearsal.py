@@ -137,7 +137,7 @@ def _leave(parameter: Tensor) -> None:
 def _step(setting: Setting, network: Network, weights: float, peak: float) -> Step:
     """What belongs to whom, after a rehearsal."""
     groups = parameter_groups(network, 0.0)
-    states = {id(p): setting.state_bytes(p.numel(), group.kind) for group in groups for p in group.parameters.values()}
+    states = {id(p): setting.state_bytes(p.shape, group.kind) for group in groups for p in group.parameters.values()}
     sizes = [p.numel() for group in groups if group.kind == "matrix" for p in group.parameters.values()]
     layers = at_home(network)
     return Step(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from ingot.model.config import ModelConfig
-from ingot.train.optimizers.adam8 import BLOCK, CHUNK, SMALLEST
+from ingot.train.optimizers.adam8 import CHUNK, is_coded, row_blocks
 from ingot.train.optimizers.groups import Kind
 
 Method = Literal["full", "lora"]
@@ -42,9 +43,9 @@ class Setting:
         """Rows that are computed at a time."""
         return -(-self.batch_rows // min(self.micro_batches, self.batch_rows))
 
-    def state_bytes(self, size: int, kind: Kind) -> float:
-        """What the optimiser keeps for a parameter of so many numbers."""
-        return STATES[self.optimizer](size, kind)
+    def state_bytes(self, shape: Sequence[int], kind: Kind) -> float:
+        """What the optimiser keeps for a parameter."""
+        return STATES[self.optimizer](shape, kind)
 
     def transient_bytes(self, largest: int) -> float:
         """What it needs beside that while it updates its largest matrix."""
@@ -53,23 +54,23 @@ class Setting:
         return 6.0 * FLOAT * min(largest, CHUNK) if self.optimizer == "adamw8" else 0.0
 
 
-def adamw(size: int, kind: Kind) -> float:
+def adamw(shape: Sequence[int], kind: Kind) -> float:
     """Two moments and the step's number."""
-    return float(2 * FLOAT * size + FLOAT)
+    return float(2 * FLOAT * math.prod(shape) + FLOAT)
 
 
-def adamw8(size: int, kind: Kind) -> float:
+def adamw8(shape: Sequence[int], kind: Kind) -> float:
     """Two bytes a number and two scales a block; small parameters keep float32 moments."""
-    if size < SMALLEST:
-        return adamw(size, kind)
-    blocks = -(-size // BLOCK)
-    return float(blocks * (2 * BLOCK + 2 * FLOAT) + FLOAT)
+    if not is_coded(shape):
+        return adamw(shape, kind)
+    blocks = math.prod(shape[:-1]) * row_blocks(shape[-1])[1]
+    return float(2 * math.prod(shape) + 2 * FLOAT * blocks + FLOAT)
 
 
-def muon(size: int, kind: Kind) -> float:
+def muon(shape: Sequence[int], kind: Kind) -> float:
     """One momentum for a matrix; AdamW's moments for everything else."""
-    return float(FLOAT * size) if kind == "matrix" else adamw(size, kind)
+    return float(FLOAT * math.prod(shape)) if kind == "matrix" else adamw(shape, kind)
 
 
-STATES: dict[str, Callable[[int, Kind], float]] = {"adamw": adamw, "adamw8": adamw8, "muon": muon}
+STATES: dict[str, Callable[[Sequence[int], Kind], float]] = {"adamw": adamw, "adamw8": adamw8, "muon": muon}
 """Optimiser -> bytes of its state for one parameter."""

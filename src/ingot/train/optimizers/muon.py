@@ -4,6 +4,7 @@ The update of a matrix is U V' of its momentum's singular value decomposition, s
 approached by five Newton-Schulz steps, products only, in float32 on CPU and bfloat16 on CUDA. Scaled by
 0.2 sqrt(larger side) the update has the root mean square of AdamW's, so one learning rate and decay serve both (Liu et
 al. 2025, "Muon is scalable", arXiv 2502.16982, section 2.2). Of a stack of matrices (experts) each is orthogonalised.
+Several processes share the matrices among them, whether they hold copies or slices.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from ingot.train.distributed.shared_work import num_workers, work_together
+from ingot.train.distributed.slices import local
 
 MOMENTUM = 0.95
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -40,18 +44,27 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Update every matrix that has a gradient."""
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, group["lr"], group["weight_decay"], group["momentum"])
+        """Update every matrix that has a gradient: as many at a time as there are processes, each orthogonalising one.
+        Matrices of one size come together, so that none waits for the others."""
+        pairs = [(parameter, group) for group in self.param_groups for parameter in group["params"]
+                 if parameter.grad is not None]  # fmt: skip
+        pairs.sort(key=lambda pair: -pair[0].numel())
+        for begin in range(0, len(pairs), num_workers()):
+            self._update(pairs[begin : begin + num_workers()])
 
-    def _update(self, parameter: nn.Parameter, lr: float, decay: float, momentum: float) -> None:
+    def _update(self, pairs: list[tuple[nn.Parameter, dict[str, Any]]]) -> None:
+        moved = [self._move(parameter, group["momentum"]) for parameter, group in pairs]
+        updates = work_together(moved, [parameter for parameter, _ in pairs], orthogonalise)
+        for (parameter, group), update in zip(pairs, updates, strict=True):
+            lr, scale = group["lr"], 0.2 * max(parameter.shape[-2:]) ** 0.5
+            local(parameter).mul_(1 - lr * group["weight_decay"]).add_(update, alpha=-lr * scale)
+
+    def _move(self, parameter: nn.Parameter, momentum: float) -> Tensor:
+        """Take the gradient into the momentum; returns what is to be orthogonalised, as much as lies here."""
         assert parameter.grad is not None
         state = self.state[parameter]
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
-        state["momentum"].lerp_(parameter.grad, 1 - momentum)
-        update = orthogonalise(parameter.grad.lerp(state["momentum"], momentum))
-        scale: float = 0.2 * max(parameter.shape[-2:]) ** 0.5
-        parameter.mul_(1 - lr * decay).add_(update, alpha=-lr * scale)
+        gradient, moment = local(parameter.grad), local(state["momentum"])
+        moment.lerp_(gradient, 1 - momentum)
+        return gradient.lerp(moment, momentum)
