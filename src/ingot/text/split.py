@@ -8,7 +8,6 @@ text goes to `tokenizers` itself, so the words are always those that encoding wi
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Sequence
 from functools import cache, cached_property
 
 import numpy as np
@@ -61,14 +60,13 @@ class Splitter:
 
     def cut(self, text: str) -> list[str]:
         if is_settled(text):
-            words: list[str] = self._fast.findall(text)
-            return words
+            return self.cut_settled(text)
         return [word for word, _ in self.exact.pre_tokenize_str(text)]
 
-    def cut_all(self, texts: Sequence[str]) -> Iterator[list[str]]:
-        """`cut` of many texts; all are looked at together first, which pays where they are short."""
-        cut = self._fast.findall if is_settled("".join(texts)) else self.cut
-        return map(cut, texts)
+    def cut_settled(self, text: str) -> list[str]:
+        """`cut` of a text that is known to be settled."""
+        words: list[str] = self._fast.findall(text)
+        return words
 
     @cached_property
     def exact(self) -> pre_tokenizers.Split:
