@@ -99,8 +99,8 @@ class Learner:
         self.ids = {token: id for id, token in enumerate(self.tokens)}
         here = np.flatnonzero((self.symbols[:-1] >= 0) & (self.symbols[1:] >= 0)).astype(np.int32)
         self._add(_key(self.symbols[here], self.symbols[here + 1]), here, self._weights(here))
-        self._seen = [memoryview(each) for each in (self.symbols, self.next, self.previous, self.corpus.owner)]
-        self._numbers = memoryview(self.corpus.counts)
+        self._seen = [each.data for each in (self.symbols, self.next, self.previous, self.corpus.owner)]
+        self._numbers = self.corpus.counts.data
 
     def run(self, vocab_size: int) -> list[tuple[str, str]]:
         """Merge until there are `vocab_size` tokens, or no pair occurs MIN_COUNT times."""
