@@ -17,9 +17,9 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 from ingot.core.errors import IngotError
 from ingot.text.learn import ALGORITHMS, count, learn
-from ingot.text.learn.count import Counts, count_words
+from ingot.text.learn.count import Counts, count_batch, count_words
 from ingot.text.learn.merges import Corpus, Learner, frequent_words
-from ingot.text.learn.morpheme import learn_morphs, morpheme, train
+from ingot.text.learn.morpheme import PATTERN, learn_morphs, morpheme, train
 from ingot.text.learn.parts import SPECIALS
 from ingot.text.learn.wordpiece import WORD
 from ingot.text.split import SPLIT, WORDS, Splitter, is_settled
@@ -63,6 +63,19 @@ def test_every_settled_character_has_one_class(kind: str) -> None:
 
 def naive_counts(texts: list[str]) -> Counter[str]:
     return Counter(word for text in texts for word, _ in Splitter(SPLIT).exact.pre_tokenize_str(text))
+
+
+@pytest.mark.parametrize("pattern", [SPLIT, WORDS, WORD, PATTERN])
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.one_of(st.text(), st.text("aB's 天1.\r\n\t\u3000ſ\u0301\U00020000\u0378\x1f"), st.sampled_from(TEXTS)))
+)
+def test_text_is_cut_before_spaces_without_a_trace(pattern: str, texts: list[str]) -> None:
+    splitter = Splitter(pattern)
+    given = [*texts, *texts[:2], " ".join(texts)]
+    assert count_batch(given, splitter) == Counter(
+        word for text in given for word, _ in splitter.exact.pre_tokenize_str(text)
+    )
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

@@ -60,9 +60,13 @@ class Splitter:
 
     def cut(self, text: str) -> list[str]:
         if is_settled(text):
-            words: list[str] = self._fast.findall(text)
-            return words
+            return self.cut_settled(text)
         return [word for word, _ in self.exact.pre_tokenize_str(text)]
+
+    def cut_settled(self, text: str) -> list[str]:
+        """`cut` of a text that is known to be settled."""
+        words: list[str] = self._fast.findall(text)
+        return words
 
     @cached_property
     def exact(self) -> pre_tokenizers.Split:

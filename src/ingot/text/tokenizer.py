@@ -29,6 +29,7 @@ import tokenizers
 from ingot.core.errors import fail
 from ingot.core.files import file_digest
 from ingot.core.model_dir import read_json
+from ingot.text.check import read_checked
 from ingot.text.fast import FastEncoder
 from ingot.text.stream import ByteStream, StreamDecoder, WindowStream
 
@@ -75,8 +76,8 @@ class Tokenizer:
     def open(cls, directory: str | Path) -> Tokenizer:
         """Open tokenizer.json, and tokenizer_config.json and chat_template.jinja where they are.
 
-        Raises `no-such-file`, `bad-tokenizer` (tokenizer.json cannot be read) and `token-not-in-vocabulary` (the config
-        names a token that tokenizer.json does not have).
+        Raises `no-such-file`, `bad-tokenizer` (the place in tokenizer.json and what is wrong there) and
+        `token-not-in-vocabulary` (the config names a token that tokenizer.json does not have).
         """
         path = Path(directory) / "tokenizer.json"
         backend = _read_backend(path)
@@ -298,10 +299,7 @@ def _read_backend(path: Path) -> tokenizers.Tokenizer:
     """The tokenizer of a file, with everything off that would cut, pad or vary its output."""
     if not path.exists():
         raise fail("no-such-file", path=path)
-    try:
-        backend = tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception
-        raise fail("bad-tokenizer", path=path, reason=str(error)) from error
+    backend = read_checked(path)
     backend.no_truncation()
     backend.no_padding()
     if getattr(backend.model, "dropout", None) is not None:

@@ -27,9 +27,8 @@ def byte_bpe(texts: Texts, vocab_size: int, threads: int) -> Learnt:
     counts = count_words(texts, SPLIT, threads)
     characters = sorted(byte_alphabet())
     ids = {byte_alphabet()[character]: id for id, character in enumerate(characters, len(SPECIALS))}
-    place = [ids[byte] for byte in range(256)]
-    words = [([place[byte] for byte in word.encode()], count) for word, count in frequent_words(counts.words)]
-    learner = Learner(Corpus.of(words), [*SPECIALS, *characters])
+    corpus = Corpus.of_bytes(frequent_words(counts.words), [ids[byte] for byte in range(256)])
+    learner = Learner(corpus, [*SPECIALS, *characters])
     merges = learner.run(vocab_size)
     return Learnt(with_specials(on_bytes(models.BPE(learner.ids, merges))), counts.numbers)
 

@@ -77,7 +77,9 @@ def character_counts(words: Mapping[str, int]) -> Counter[str]:
 
 def by_frequency(counts: Mapping[str, int]) -> list[str]:
     """The most frequent first; of equally frequent ones the first in code point order."""
-    return sorted(counts, key=lambda item: (-counts[item], item))
+    ordered = sorted(counts)
+    ordered.sort(key=counts.__getitem__, reverse=True)  # equal ones stay in order
+    return ordered
 
 
 def on_bytes(model: Any) -> tokenizers.Tokenizer:
