@@ -213,7 +213,7 @@ def test_misleading_templates_teach_the_answers_and_nothing_else(name: str, tmp_
         f"{{% for m in messages[-1:] %}}{TURN}{{% endfor %}}{ASKED}",
         "{% for m in messages %}{{ m.content | length }}<|im_end|>{% endfor %}",
         f"{LENGTH}{{% for m in messages %}}{TURN}{{% endfor %}}{ASKED}",
-        f"{{% for m in messages %}}{TURN}{{% endfor %}}{LENGTH}",
+        f"{{% for m in messages %}}{TURN}{{% endfor %}}{ASKED.replace('{% endif', '{% else %}' + LENGTH + '{% endif')}",
         f"{{{{ messages[-1].content }}}}\n{{% for m in messages %}}{TURN}{{% endfor %}}{ASKED}",
     ],
 )
