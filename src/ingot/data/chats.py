@@ -1,158 +1,158 @@
-"""Reading conversations: the messages format, ShareGPT, Alpaca and prompt/completion, from .jsonl, .json or .parquet.
+"""Reading conversations: messages, ShareGPT, Alpaca, Dolly and prompt/completion, from .jsonl, .json or .parquet.
 
-Each record says by its keys which format it is; all become lists of {"role", "content"} messages. A record that is
-none of them, or has a turn missing or out of order, is refused by file and line.
+Each record says by its keys which form it is (`chat_forms`); all become messages with `tool_calls`, and the tools that
+are offered. A record that is none of them, has a turn missing, empty or out of order, or is a preference, is refused
+by file and line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ingot.core.errors import IngotError, fail
-from ingot.core.progress import track
-from ingot.data.files import check_text, kind, read_records
-from ingot.data.manifest import Manifest
-from ingot.text.chat import Rendered, check_messages, render
+from ingot.core.language import text
+from ingot.core.progress import track, warn
+from ingot.data.chat_forms import FORMS, find_form, unread
+from ingot.data.files import check_text
+from ingot.data.pair_forms import kind_of
+from ingot.data.records import place, places, read_all
+from ingot.data.turns import Messages, Tools, check_turns, read_tools, strings
+from ingot.text.chat import Rendered, check_messages, render, template_source
 from ingot.text.tokenizer import Tokenizer
 
-Messages = list[dict[str, Any]]
+T = TypeVar("T")
 
 
 class Chat(NamedTuple):
-    """A conversation and the line (or record) it stands on."""
+    """A conversation and the line (or record) it stands on. `learn` are the numbers of the messages to learn, where
+    that is not every one of the assistant's; `form` is how it was stored, `unread` what of the record was not read."""
 
     messages: Messages
     line: int
+    tools: Tools | None = None
+    learn: frozenset[int] | None = None
+    form: str = "messages"
+    unread: tuple[str, ...] = ()
 
 
-def read_chats(path: str | Path) -> list[Chat]:
-    """The conversations of a file, or of the `chat` files of a directory's manifest.
+def read_chats(path: str | Path, *, skip_bad: bool = False) -> list[Chat]:
+    """The conversations of a file, or of the `chat` files of a directory's manifest. Wrong records are refused with
+    the number of them, or with `skip_bad` said and left out.
 
-    Raises `no-such-data`, `unknown-chat-type`, `no-chat-files`, `bad-record`, `unknown-chat-format`, `bad-chat` (line,
-    message and reason) and `empty-chats`.
+    Raises `no-such-data`, `unknown-chat-type`, `no-chat-files`, `bad-record`, `unknown-chat-format`, `other-kind`,
+    `bad-chat` (line, message and reason) and `empty-chats`.
     """
-    path = Path(path)
-    chats = [_chat(file, line, record) for file in _files(path) for line, record in read_records(file)]
-    if not chats:
-        raise fail("empty-chats", path=path)
-    return chats
+    return read_all(path, chat_of, skip_bad=skip_bad)
 
 
-def render_chats(chats: list[Chat], tokenizer: Tokenizer) -> list[Rendered]:
-    """Render every conversation for training. Raises `bad-chat` or `no-target` with the line of the one at fault."""
+def chat_of(path: Path, line: int, record: dict[str, Any]) -> Chat:
+    """A record as a conversation. Raises what `read_chats` says of it."""
+    require_kind("chats", path, line, record)
+    name = find_form(record, FORMS)
+    if name is None:
+        raise unknown_form(path, line, record)
+
+    def read() -> Chat:
+        messages, first = FORMS[name].read(record)
+        check_messages(messages)
+        check_turns(messages)
+        kept, learn = _learnt(messages, first)
+        return Chat(kept, line, read_tools(record.get("tools")), learn, name, unread(record, FORMS[name]))
+
+    chat = explained(path, line, read)
+    check_strings(path, line, chat.messages, chat.tools)
+    return chat
+
+
+def require_kind(kind: str, path: Path, line: int, record: dict[str, Any]) -> None:
+    """Raises `other-kind` where a record is no conversation (or pair, or labelled answer) but one of the others."""
+    found = kind_of(record)
+    if found != kind:
+        raise fail("other-kind", path=path, line=line, place=place(path, line), found=text(f"kind-{found}"),
+                   wanted=text(f"kind-{kind}"), more="")  # fmt: skip
+
+
+def unknown_form(path: Path, line: int, record: dict[str, Any]) -> IngotError:
+    """`unknown-chat-format` with the record's keys."""
+    found = ", ".join(map(str, record)) or "-"
+    return fail("unknown-chat-format", path=path, line=line, place=place(path, line), found=found, more="")
+
+
+def explained(path: Path, line: int, read: Callable[[], T]) -> T:
+    """What `read` gives; what it raises as `bad-chat` with the place."""
+    try:
+        return read()
+    except IngotError as error:
+        where = {"path": path, "line": line, "place": place(path, line)}
+        raise fail("bad-chat", **where, reason=str(error), more="") from error
+
+
+def check_strings(path: Path, line: int, *values: object) -> None:
+    """Raises `bad-record` where a string below the values cannot be written as UTF-8."""
+    for value in values:
+        for string in strings(value):
+            check_text(path, line, string)
+
+
+def render_chats(chats: Sequence[Chat], tokenizer: Tokenizer) -> list[Rendered]:
+    """Render every conversation for training. Raises `chat-not-rendered` or `no-target` with the line of the one at
+    fault; warns of a template that writes the date or leaves something out."""
     rendered = []
-    for messages, line in track(chats, "render", len(chats)):
-        try:
-            found = render(messages, tokenizer)
-        except IngotError as error:
-            if error.code not in PER_CHAT:
-                raise
-            raise fail("chat-not-rendered", line=line, reason=str(error)) from error
+    for chat in track(chats, "render", len(chats)):
+        found = render_at(chat.line, chat.messages, tokenizer, chat.tools, chat.learn)
         if not any(found.mask):
-            raise fail("no-target", number=line)
+            raise fail("no-target", number=chat.line)
         rendered.append(found)
+    tell_template(chats, rendered, tokenizer)
     return rendered
 
 
-PER_CHAT = {"bad-message", "no-messages", "template-refused", "template-reads-specials", "mask-not-derivable"}
+def render_at(
+    line: int, messages: Messages, tokenizer: Tokenizer, tools: Tools | None, learn: frozenset[int] | None
+) -> Rendered:
+    """Render one conversation. Raises `chat-not-rendered` with its line for what lies in it alone."""
+    try:
+        return render(messages, tokenizer, tools=tools, learn=learn)
+    except IngotError as error:
+        if error.code not in PER_CHAT:
+            raise
+        raise fail("chat-not-rendered", line=line, reason=str(error)) from error
+
+
+PER_CHAT = {"bad-message", "no-messages", "template-refused", "template-reads-specials", "template-ignores-calls",
+            "mask-not-derivable"}  # fmt: skip
 """Errors that lie in one conversation; any other would come with every one of them."""
 
 
-def _files(path: Path) -> list[Path]:
-    if not path.exists():
-        raise fail("no-such-data", path=path)
-    if path.is_dir():
-        manifest = Manifest.read(path)
-        files = [path / entry.file for entry in manifest.files("chat")] if manifest else []
-        if not files:
-            raise fail("no-chat-files", path=path)
-        return files
-    if kind(path) not in {".jsonl", ".json", ".parquet"}:
-        raise fail("unknown-chat-type", path=path)
-    return [path]
+def tell_template(chats: Sequence[Chat], rendered: Sequence[Rendered], tokenizer: Tokenizer) -> None:
+    """Warn where the template writes the date into what is learnt, or leaves out what a message says."""
+    if "strftime_now" in template_source(tokenizer, chats[0].tools):
+        warn("template-dated")
+    for part in ("system", "user", "reasoning"):
+        lines = [chat.line for chat, found in zip(chats, rendered, strict=True) if part in left_out(chat, found.text)]
+        if lines:
+            warn("template-leaves-out", part=text(f"part-{part}"), count=f"{len(lines):,}", places=places(lines))
 
 
-def _chat(path: Path, line: int, record: dict[str, Any]) -> Chat:
-    convert = next((convert for keys, convert in FORMATS.items() if set(keys) <= record.keys()), None)
-    if convert is None:
-        found = ", ".join(map(str, record)) or "nothing"
-        raise fail("unknown-chat-format", path=path, line=line, found=found)
-    try:
-        messages = convert(record)
-        check_messages(messages)
-        _check_turns(messages)
-    except IngotError as error:
-        raise fail("bad-chat", path=path, line=line, reason=str(error)) from error
-    for message in messages:
-        if isinstance(message.get("content"), str):
-            check_text(path, line, message["content"])
-    return Chat(messages, line)
+def left_out(chat: Chat, written: str) -> set[str]:
+    """What of a conversation its rendered text does not hold: "system", "user", or the "reasoning" of the last turn."""
+    said = [(message["role"], message.get("content")) for message in chat.messages]
+    said.append(("reasoning", chat.messages[-1].get("reasoning_content")))
+    texts = [(part, content.strip()) for part, content in said if isinstance(content, str)]
+    return {part for part, content in texts if part in {"system", "user", "reasoning"} and content not in written}
 
 
-def _check_turns(messages: Messages) -> None:
-    """Training needs a user turn before each assistant turn, and an assistant turn at all."""
-    before = ""
-    for number, message in enumerate(messages, start=1):
-        role = message["role"]
-        if role == before and role in {"user", "assistant"}:
-            raise fail("bad-message", number=number, reason=f"two {role} messages in a row")
-        if role == "assistant" and before not in {"user", "tool"}:
-            raise fail("bad-message", number=number, reason=f"an assistant message follows {before or 'nothing'}")
-        before = role
-    if all(message["role"] != "assistant" for message in messages):
+def _learnt(messages: Messages, first: int) -> tuple[Messages, frozenset[int] | None]:
+    """The messages without their `weight`, and which of them are learnt: none before `first`, none of weight 0."""
+    kept = [{key: value for key, value in message.items() if key != "weight"} for message in messages]
+    weights = [message.get("weight", 1) for message in messages]
+    for number, weight in enumerate(weights, start=1):
+        if weight not in (0, 1):
+            raise fail("bad-message", number=number, reason=text("turns-weight", found=f"{weight!r:.40}"))
+    turns = [number for number, message in enumerate(messages) if message["role"] == "assistant"]
+    learn = frozenset(number for number in turns if number >= first and weights[number])
+    if not learn:
         raise fail("no-assistant-turn")
-
-
-def _messages(record: dict[str, Any]) -> Messages:
-    messages = record["messages"]
-    if not isinstance(messages, list):
-        raise fail("bad-message", number=1, reason=f"messages is {messages!r:.60}, not a list")
-    return messages
-
-
-def _sharegpt(record: dict[str, Any]) -> Messages:
-    """{"conversations": [{"from": "human", "value": "..."}]}, with `system` beside it in some sets."""
-    turns = record["conversations"]
-    if not isinstance(turns, list):
-        raise fail("bad-message", number=1, reason=f"conversations is {turns!r:.60}, not a list")
-    system = record.get("system")
-    messages: Messages = [{"role": "system", "content": system}] if isinstance(system, str) and system else []
-    for number, turn in enumerate(turns, start=1):
-        if not isinstance(turn, dict) or turn.get("from") not in SPEAKERS:
-            raise fail(
-                "bad-message", number=number, reason=f"`from` must be one of {', '.join(SPEAKERS)}: {turn!r:.60}"
-            )
-        messages.append({"role": SPEAKERS[turn["from"]], "content": turn.get("value")})
-    return messages
-
-
-SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant",
-            "system": "system", "function_call": "assistant", "observation": "tool", "tool": "tool"}  # fmt: skip
-
-
-def _alpaca(record: dict[str, Any]) -> Messages:
-    """{"instruction", "input" (may be empty or absent), "output"}."""
-    given = [record["instruction"], record.get("input") or ""]
-    question = "\n\n".join(part for part in given if part) if all(isinstance(part, str) for part in given) else given
-    return _pair(record, question, record["output"])
-
-
-def _prompt_completion(record: dict[str, Any]) -> Messages:
-    return _pair(record, record["prompt"], record["completion"])
-
-
-def _pair(record: dict[str, Any], question: object, answer: object) -> Messages:
-    system = record.get("system")
-    first: Messages = [{"role": "system", "content": system}] if isinstance(system, str) and system else []
-    return [*first, {"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-
-
-FORMATS: dict[tuple[str, ...], Callable[[dict[str, Any]], Messages]] = {
-    ("messages",): _messages,
-    ("conversations",): _sharegpt,
-    ("instruction", "output"): _alpaca,
-    ("prompt", "completion"): _prompt_completion,
-}
-"""The keys a record has in each format, and how it becomes messages."""
+    return kept, None if learn == frozenset(turns) else learn

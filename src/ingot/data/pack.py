@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingot.core.errors import fail
+from ingot.data.fit import refuse_long
 from ingot.text.chat import Rendered
 
 Ints = NDArray[np.int32]
@@ -142,14 +143,14 @@ def pack_chats(
 
     `lines` are the numbers that errors name, by default 1, 2, 3... Raises `chat-too-long` and `no-target`.
     """
-    pieces = []
-    for index, (number, chat) in enumerate(zip(lines or range(1, len(chats) + 1), chats, strict=True)):
-        if room(len(chat.ids)) > length:
-            raise fail("chat-too-long", number=number, found=room(len(chat.ids)), length=length)
+    lines = lines or range(1, len(chats) + 1)
+    refuse_long([room(len(chat.ids)) for chat in chats], lines, length)
+    for number, chat in zip(lines, chats, strict=True):
         if not any(chat.mask[1:]):
             raise fail("no-target", number=number)
-        pieces.append((np.asarray(chat.ids, np.int32), np.asarray(chat.mask, np.bool_), index))
-    return _pack(iter(pieces), length, pad, room, None, BUFFER_TOKENS)
+    pieces = ((np.asarray(chat.ids, np.int32), np.asarray(chat.mask, np.bool_), index)
+              for index, chat in enumerate(chats))  # fmt: skip
+    return _pack(pieces, length, pad, room, None, BUFFER_TOKENS)
 
 
 def segment_positions(segments: NDArray[Any]) -> Ints:

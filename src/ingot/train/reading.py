@@ -44,7 +44,7 @@ def read_conversations(data: Path, model: LanguageModel, objective: Objective, o
     if objective.name != "next-token" and not (objective.name == "prefix-lm" and options.split == "answer"):
         raise fail("objective-needs-text", objective=objective.name)
     found = read_chats(data)
-    lines = [line for _, line in found]
+    lines = [chat.line for chat in found]
     rendered = render_chats(found, model.tokenizer)
     rows = pack_chats(rendered, length, pad=_pad(model), lines=lines, room=objective.room)
     return Reading(rows, len(found), lambda number: f"{data.name}:{lines[number]}")
