@@ -41,11 +41,16 @@ DEFAULT_CHAT_TEMPLATE = """\
 
 @dataclass(frozen=True)
 class Rendered:
-    """A conversation ready for a model. `mask[i]` says that the assistant must produce `ids[i]`."""
+    """A conversation ready for a model. `mask[i]` says that the assistant must produce `ids[i]`.
+
+    `stretches` divides the text: where each stretch ends, whether it is one special token of the template's, and
+    whether it is learnt.
+    """
 
     text: str
     ids: list[int]
     mask: list[bool]
+    stretches: tuple[tuple[int, bool, bool], ...] = ()
 
 
 def render(
@@ -220,16 +225,20 @@ class Shield:
         """Encode a rendered text; `spans` are the targets, in characters of the hidden text."""
         borders = sorted({0, len(text), *(edge for span in spans for edge in span)})
         pieces: list[str | int] = []
+        stretches: list[tuple[int, bool, bool]] = []
         moved: dict[int, int] = {0: 0}
         size = 0
         for begin, end in pairwise(borders):
+            inside = any(first <= begin < last for first, last in spans)
             for piece in self._tokenizer.split_specials(text[begin:end]):
                 pieces.append(self.reveal(piece) if isinstance(piece, str) else piece)
-                size += len(self._text(pieces[-1]))
+                written = len(self._text(pieces[-1]))
+                size += written
+                stretches += [(size, isinstance(piece, int), inside)] if written else []
             moved[end] = size
         found = self._tokenizer.encode_pieces(pieces)
         mask = _mask(found.begins, found.ends, [(moved[begin], moved[end]) for begin, end in spans])
-        return Rendered("".join(map(self._text, pieces)), found.ids, mask)
+        return Rendered("".join(map(self._text, pieces)), found.ids, mask, tuple(stretches))
 
     def _text(self, piece: str | int) -> str:
         return piece if isinstance(piece, str) else str(self._tokenizer.added_tokens[piece].content)
