@@ -61,5 +61,5 @@ def _plain(pieces: Sequence[Piece]) -> str:
 def histogram(bins: Sequence[tuple[str, int]]) -> str:
     """A line a bin: its name, a bar, how many."""
     width, most = max(len(name) for name, _ in bins), max(count for _, count in bins) or 1
-    bars = ("█" * max(round(BAR * count / most), count > 0) for _, count in bins)
-    return "\n".join(f"{name:>{width}} {bar} {count:,}" for (name, count), bar in zip(bins, bars, strict=True))
+    bars = ("█" * max(round(BAR * count / most), count > 0) + " " * (count > 0) for _, count in bins)
+    return "\n".join(f"{name:>{width}} {bar}{count:,}" for (name, count), bar in zip(bins, bars, strict=True))

@@ -196,11 +196,12 @@ class Piece(Part):
 
 
 class Written(Part):
-    """A text in pieces under a heading, and its tokens one by one; `half` stands beside the next half."""
+    """A text in pieces under a heading, and the first of its `num_tokens` tokens; `half` stands beside the next half."""
 
     title: Text
     pieces: list[Piece]
     tokens: list[Piece] = Field(default_factory=list)
+    num_tokens: int = 0
     half: bool = False
 
 

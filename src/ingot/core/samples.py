@@ -35,7 +35,7 @@ def _written(text: Written, tokens: str) -> str:
     if not text.tokens:
         return f"<div>{title}{shown}</div>"
     listed = "".join(f'<span class="{_class(token)}">{_escape(token.text)}</span>' for token in text.tokens)
-    folded = f'<details><summary>{tokens} ({len(text.tokens):,})</summary><div class="tokens">{listed}</div></details>'
+    folded = f'<details><summary>{tokens} ({text.num_tokens:,})</summary><div class="tokens">{listed}</div></details>'
     return f"<div>{title}{shown}{folded}</div>"
 
 

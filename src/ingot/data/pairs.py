@@ -80,13 +80,18 @@ def read_pairs(path: str | Path, *, skip_bad: bool = False) -> list[Pair]:
     Raises what `read_chats` raises.
     """
     pairs = read_all(path, pair_of, skip_bad=skip_bad)
-    ranked = [pair.line for pair in pairs if pair.ranked > 2]
-    if ranked:
-        warn("pairs-ranked", count=f"{len(ranked):,}", places=places(ranked))
+    tell_ranked(pairs)
     for code, lines in (("pairs-repeated", repeats(pairs)), ("pairs-contradict", contradictions(pairs))):
         if lines:
             warn(code, count=f"{len(lines):,}", places=places([line for line, _ in lines]))
     return pairs
+
+
+def tell_ranked(pairs: Sequence[Pair]) -> None:
+    """Warn of records that rank more answers than the two that are taken."""
+    ranked = [pair.line for pair in pairs if pair.ranked > 2]
+    if ranked:
+        warn("pairs-ranked", count=f"{len(ranked):,}", places=places(ranked))
 
 
 def read_labelled(path: str | Path, *, skip_bad: bool = False) -> list[Labelled]:
@@ -155,18 +160,17 @@ def repeats(items: Sequence[Pair | Labelled | Chat]) -> list[tuple[int, int]]:
     first: dict[str, int] = {}
     found = []
     for item in items:
-        key = _key(*_said(item), item.tools)
+        key = key_of(item)
         if key in first:
             found.append((item.line, first[key]))
         first.setdefault(key, item.line)
     return found
 
 
-def _said(item: Pair | Labelled | Chat) -> tuple[object, ...]:
-    """What makes an item the same as another."""
-    if isinstance(item, Chat):
-        return (item.messages, sorted(item.learn or ()))
-    return item[:3]
+def key_of(item: Pair | Labelled | Chat) -> str:
+    """The same for two items that say the same."""
+    said = (item.messages, sorted(item.learn or ())) if isinstance(item, Chat) else item[:3]
+    return _key(*said, item.tools)
 
 
 def contradictions(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
@@ -174,10 +178,10 @@ def contradictions(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
     first: dict[str, int] = {}
     found = []
     for pair in pairs:
-        turned = _key(pair.prompt, pair.rejected, pair.chosen, pair.tools)
+        turned = key_of(pair._replace(chosen=pair.rejected, rejected=pair.chosen))
         if turned in first:
             found.append((pair.line, first[turned]))
-        first.setdefault(_key(pair.prompt, pair.chosen, pair.rejected, pair.tools), pair.line)
+        first.setdefault(key_of(pair), pair.line)
     return found
 
 
@@ -189,8 +193,7 @@ def render_pairs(pairs: Sequence[Pair], tokenizer: Tokenizer) -> list[RenderedPa
     """Render both sides of every pair. Raises, with the line, `chat-not-rendered`, `pair-not-told-apart` (the template
     writes both answers alike) and `pair-prompt-changes` (it writes the prompt differently before them)."""
     found = [render_pair(pair, tokenizer) for pair in track(pairs, "render", len(pairs))]
-    chats = [Chat([*pair.prompt, *pair.chosen], pair.line, pair.tools) for pair in pairs]
-    tell_template(chats, [pair.chosen for pair in found], tokenizer)
+    tell_template([*map(as_chat, pairs)], [pair.chosen for pair in found], tokenizer)
     return found
 
 
@@ -210,8 +213,7 @@ def render_pair(pair: Pair, tokenizer: Tokenizer) -> RenderedPair:
 def render_labelled(answers: Sequence[Labelled], tokenizer: Tokenizer) -> list[RenderedAnswer]:
     """Render every labelled answer behind its prompt. Raises `chat-not-rendered` with the line."""
     found = [render_answer(one, tokenizer) for one in track(answers, "render", len(answers))]
-    chats = [Chat([*one.prompt, *one.answer], one.line, one.tools) for one in answers]
-    tell_template(chats, [one.answer for one in found], tokenizer)
+    tell_template([*map(as_chat, answers)], [one.answer for one in found], tokenizer)
     return found
 
 
@@ -228,3 +230,11 @@ def _render(line: int, prompt: Messages, answer: Messages, tools: Tools | None, 
     if not any(found.mask):
         raise fail("no-target", number=line)
     return found
+
+
+def as_chat(item: Pair | Labelled | Chat) -> Chat:
+    """The conversation that an item is, a pair's with the chosen answer."""
+    if isinstance(item, Chat):
+        return item
+    answer = item.chosen if isinstance(item, Pair) else item.answer
+    return Chat([*item.prompt, *answer], item.line, item.tools)

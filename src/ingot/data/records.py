@@ -31,6 +31,11 @@ class Problem(NamedTuple):
     line: int
     error: IngotError
 
+    @property
+    def reason(self) -> str:
+        """Why, without the place where that is said apart."""
+        return str(self.error.details.get("reason", self.error))
+
 
 def scan(path: str | Path, convert: Convert[T]) -> tuple[list[T], list[Problem]]:
     """What the records of a file (or the `chat` files of a directory's manifest) become, and those that are wrong.
