@@ -96,6 +96,8 @@ ASKED = {"prompt": "q", "chosen": "a", "rejected": "b"}
         ({"prompt": PROMPT, "chosen": [{**GOOD, "weight": 0}], "rejected": [BAD]}, "bad-chat", "weight"),
         ({"chosen": "\n\nHuman: q\n\nAssistant: a\n\nAssistant: b", "rejected": "\n\nHuman: q\n\nAssistant: a"},
          "bad-chat", "part at message 3"),
+        ({"chosen": "\n\nHuman: q\n\nAssistant:", "rejected": "\n\nHuman: q\n\nAssistant: a"},
+         "bad-chat", "message 2: the answer is empty"),
         ({**ASKED, "rejected": "\udc00"}, "bad-record", "surrogate"),
         ({**ASKED, "tools": "x"}, "bad-chat", "tools"),
     ],

@@ -196,7 +196,7 @@ class Piece(Part):
 
 
 class Written(Part):
-    """A text in pieces under a heading, and the first of its `num_tokens` tokens; `half` stands beside the next half."""
+    """A text in pieces under a heading, and the first of its `num_tokens` tokens; a `half` stands beside the next."""
 
     title: Text
     pieces: list[Piece]

@@ -29,17 +29,17 @@ def fit_pairs(pairs: Sequence[RenderedPair], length: int, *, skip_long: bool = F
     Raises `chat-too-long`.
     """
     sizes = [max(len(pair.chosen.ids), len(pair.rejected.ids)) for pair in pairs]
-    return [pairs[number] for number in _fitting(sizes, [pair.line for pair in pairs], length, skip_long)]
+    return [pairs[number] for number in fitting(sizes, [pair.line for pair in pairs], length, skip_long)]
 
 
 def fit_labelled(answers: Sequence[RenderedAnswer], length: int, *, skip_long: bool = False) -> list[RenderedAnswer]:
     """The same for labelled answers."""
     sizes = [len(one.answer.ids) for one in answers]
-    return [answers[number] for number in _fitting(sizes, [one.line for one in answers], length, skip_long)]
+    return [answers[number] for number in fitting(sizes, [one.line for one in answers], length, skip_long)]
 
 
-def _fitting(sizes: list[int], lines: list[int], length: int, skip_long: bool) -> list[int]:
-    """Numbers of what fits."""
+def fitting(sizes: list[int], lines: list[int], length: int, skip_long: bool) -> list[int]:
+    """Numbers of what fits: all, or with `skip_long` those that do, the others being said. Raises `chat-too-long`."""
     fitting = [number for number, size in enumerate(sizes) if size <= length]
     if not skip_long or not fitting:
         refuse_long(sizes, lines, length)

@@ -34,7 +34,9 @@ class Problem(NamedTuple):
     @property
     def reason(self) -> str:
         """Why, without the place where that is said apart."""
-        return str(self.error.details.get("reason", self.error))
+        where = place(self.path, self.line)
+        whole = str(self.error).removeprefix(f"{self.path}, {where}: ").removeprefix(f"{self.path} {where}：")
+        return str(self.error.details.get("reason", whole))
 
 
 def scan(path: str | Path, convert: Convert[T]) -> tuple[list[T], list[Problem]]:

@@ -69,17 +69,11 @@ def check_turns(messages: Messages) -> None:
             raise _wrong(number, text("turns-twice", role=role))
         if role == "assistant" and before not in {"user", "tool"}:
             raise _wrong(number, text("turns-order", before=before or "-"))
-        if role == "assistant" and not message.get("tool_calls") and is_blank(message.get("content")):
+        if role == "assistant" and not message.get("tool_calls") and not str(message.get("content") or "").strip():
             raise _wrong(number, text("turns-empty"))
         before = role
     if all(message["role"] != "assistant" for message in messages):
         raise fail("no-assistant-turn")
-
-
-def is_blank(content: object) -> bool:
-    """Is there nothing to read in a content?"""
-    parts = content if isinstance(content, list) else [content]
-    return not any(str(part.get("text", "")) if isinstance(part, dict) else str(part or "").strip() for part in parts)
 
 
 def strings(value: object) -> Iterator[str]:

@@ -8,15 +8,29 @@ from pathlib import Path
 
 from ingot.adapt.load import LanguageModel
 from ingot.core.errors import fail
+from ingot.core.options import Options, option
+from ingot.core.progress import say
 from ingot.data.chats import read_chats, render_chats
+from ingot.data.fit import fitting
 from ingot.data.objectives.objective import Objective
 from ingot.data.objectives.options import ObjectiveOptions
 from ingot.data.pack import Rows, pack_chats, pack_documents
 from ingot.data.read import read_documents
+from ingot.data.show.rows import show_chats
 from ingot.train.names import Names
 
+SHOWN = 3
+"""Conversations of which `--show-mask` shows what is learnt."""
 MOST = 4096
 """Window where the user names none and the model's own is longer."""
+
+
+class ConversationOptions(Options):
+    """How conversations are read."""
+
+    show_mask: bool = option(False, "show what is learnt of the first conversations before training", plain=True)
+    skip_bad: bool = option(False, "leave out records that are wrong, instead of refusing the file")
+    skip_long: bool = option(False, "leave out what is longer than the window, instead of refusing the file")
 
 
 @dataclass(frozen=True)
@@ -36,18 +50,24 @@ def window(model: LanguageModel, wanted: int | None) -> int:
 
 
 def read_conversations(data: Path, model: LanguageModel, objective: Objective, options: ObjectiveOptions,
-                       length: int) -> Reading:  # fmt: skip
+                       length: int, chats: ConversationOptions) -> Reading:  # fmt: skip
     """Render every conversation with its mask and pack them: only what the assistant says is learnt.
 
     Raises `objective-needs-text`, `no-chat-template`, and by line what is wrong.
     """
     if objective.name != "next-token" and not (objective.name == "prefix-lm" and options.split == "answer"):
         raise fail("objective-needs-text", objective=objective.name)
-    found = read_chats(data)
-    lines = [chat.line for chat in found]
+    found = read_chats(data, skip_bad=chats.skip_bad)
     rendered = render_chats(found, model.tokenizer)
-    rows = pack_chats(rendered, length, pad=_pad(model), lines=lines, room=objective.room)
-    return Reading(rows, len(found), lambda number: f"{data.name}:{lines[number]}")
+    if chats.show_mask:
+        show_chats(found[:SHOWN], rendered[:SHOWN], data, model.tokenizer)
+    sizes = [objective.room(len(one.ids)) for one in rendered]
+    kept = fitting(sizes, [chat.line for chat in found], length, chats.skip_long)
+    lines = [found[number].line for number in kept]
+    rows = pack_chats([rendered[at] for at in kept], length, pad=_pad(model), lines=lines, room=objective.room)
+    say("show-packed", length=length, filled=f"{rows.num_tokens / rows.ids.size:.1%}",
+        alone=f"{rows.num_tokens / (len(kept) * length):.1%}")  # fmt: skip
+    return Reading(rows, len(kept), lambda number: f"{data.name}:{lines[number]}")
 
 
 def read_text(data: Path, model: LanguageModel, objective: Objective, length: int) -> Reading:

@@ -35,7 +35,7 @@ from ingot.train.machine import default_device
 from ingot.train.offload import move
 from ingot.train.optimizers.groups import freeze
 from ingot.train.plan import Plan, make_plan
-from ingot.train.reading import Reading, read_conversations, read_text, window
+from ingot.train.reading import ConversationOptions, Reading, read_conversations, read_text, window
 from ingot.train.settings import TrainingOptions
 from ingot.train.write import prove, record, write_model
 
@@ -65,10 +65,13 @@ class TuneOptions(TrainingOptions):
     objectives: ObjectiveOptions = option(ObjectiveOptions(), "numbers of the objectives")
     as_text: bool = option(False, "the data is plain text, of which every token is learnt")
     length: int | None = option(None, "window in tokens; by default the model's own, at most 4096", ge=8)
+    chats: ConversationOptions = option(ConversationOptions(), "how conversations are read")
 
     @model_validator(mode="after")
     def _every_option_acts(self) -> Self:
-        """What belongs to the low-rank update is refused where every weight trains."""
+        """What belongs to the low-rank update is refused where every weight trains, or to conversations of a text."""
+        if self.as_text and self.chats != ConversationOptions():
+            raise ValueError("show-mask and --chats.* are about conversations; of text every token is learnt")
         if self.method == "full" and (
             self.rank != type(self).model_fields["rank"].default or self.lora != LoRAOptions()
         ):
@@ -86,7 +89,7 @@ def tune(options: TuneOptions) -> ModelDir:
     length = window(model, options.length)
     form = form_of(model.network)
     objective = make_objective(options.objective, model.tokenizer, length, form, options.objectives)
-    reading = _read(options, model, objective, length)
+    reading = _read(options, model, objective, length, world)
     torch.manual_seed(options.seed)
     config = _prepare(model, options)
     freeze(model.network, options.loop.freeze)
@@ -116,10 +119,11 @@ def tune(options: TuneOptions) -> ModelDir:
     return ModelDir.open(options.out)
 
 
-def _read(options: TuneOptions, model: LanguageModel, objective: Objective, length: int) -> Reading:
+def _read(options: TuneOptions, model: LanguageModel, objective: Objective, length: int, world: World) -> Reading:
     if options.as_text:
         return read_text(options.data, model, objective, length)
-    return read_conversations(options.data, model, objective, options.objectives, length)
+    chats = options.chats.model_copy(update={"show_mask": options.chats.show_mask and world.is_first})
+    return read_conversations(options.data, model, objective, options.objectives, length, chats)
 
 
 def _prepare(model: LanguageModel, options: TuneOptions) -> LoRAConfig | None:

@@ -23,7 +23,10 @@ def keep(found: Survey, path: Path) -> int:
     refuse_taken(path)
     long = {id(one) for one in found.long}
     fitting = [one.item for one in found.ready if id(one) not in long]
-    items = list({key_of(item): item for item in reversed(fitting)}.values())[::-1]
+    first: dict[str, Item] = {}
+    for item in fitting:
+        first.setdefault(key_of(item), item)
+    items = list(first.values())
     if not items:
         raise fail("keep-nothing", path=found.path)
     write_file(path, "".join(json.dumps(_record(item), ensure_ascii=False) + "\n" for item in items))
