@@ -28,7 +28,7 @@ def numbers(found: Survey) -> dict[str, Cell]:
         "repeated": len(found.repeats),
         **beyond,
         **KIND_NUMBERS[found.kind](found),
-        "median_tokens": median(sizes),
+        "median_tokens": int(median(sizes)),
         "longest_tokens": max(sizes),
         "target_share": targets / tokens,
         "target_tokens": targets,

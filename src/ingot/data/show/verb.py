@@ -98,7 +98,7 @@ def _tell(found: Survey, figures: dict[str, Any]) -> None:
     forms = ", ".join(dict.fromkeys(one.item.form for one in found.ready))
     tell("")
     say(f"show-{found.kind}", count=f"{len(found.ready):,}", forms=forms, targets=f"{figures['target_tokens']:,}",
-        share=f"{figures['target_share']:.1%}", median=f"{figures['median_tokens']:,.0f}",
+        share=f"{figures['target_share']:.1%}", median=f"{figures['median_tokens']:,}",
         longest=f"{figures['longest_tokens']:,}")  # fmt: skip
     tell(histogram([(bin_name(low, high), count) for low, high, count in bins([one.size for one in found.ready])]))
     if found.kind == "pairs":

@@ -66,7 +66,7 @@ def test_numbers_are_those_of_a_plain_count(tok: Path, tmp_path: Path) -> None:
     fitting = [size for size in sizes if size <= 64]
     assert len(fitting) == 4
     expected = {"chats": 5, "bad_records": 2, "repeated": 1, "longer_than_window": 1, "target_tokens": targets,
-                "target_share": targets / sum(sizes), "median_tokens": median(sizes), "longest_tokens": max(sizes),
+                "target_share": targets / sum(sizes), "median_tokens": int(median(sizes)), "longest_tokens": max(sizes),
                 "filled_alone_share": sum(fitting) / (64 * 4)}  # fmt: skip
     assert {name: found.numbers[name] for name in expected} == expected
     assert found.numbers["filled_share"] > found.numbers["filled_alone_share"]
