@@ -9,11 +9,16 @@ from typing import Any
 import pytest
 
 from ingot.core.errors import IngotError
-from ingot.data.chats import Chat, read_chats
+from ingot.data import chats
+from ingot.data.chats import Chat
 from ingot.data.manifest import DataSet, Manifest
 
 EXPECTED = [{"role": "user", "content": "問 q"}, {"role": "assistant", "content": "答 a"}]
 SYSTEM = {"role": "system", "content": "s"}
+
+
+def read_chats(path: Path, **options: bool) -> list[Chat]:
+    return list(chats.read_chats(path, **options))
 
 
 def write(path: Path, *records: Any) -> Path:
@@ -49,7 +54,7 @@ def test_every_format_becomes_messages(record: Any, expected: Any, tmp_path: Pat
     found = read_chats(write(tmp_path / "a.jsonl", record, record))
     assert [(chat.messages, chat.line, chat.learn) for chat in found] == [(expected, 1, None), (expected, 2, None)]
     (tmp_path / "a.json").write_text(json.dumps([record]))
-    assert read_chats(tmp_path / "a.json") == [found[0]]
+    assert read_chats(tmp_path / "a.json") == [found[0]._replace(source="a.json")]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +104,7 @@ def test_a_directory_needs_a_manifest(tmp_path: Path) -> None:
         read_chats(tmp_path)
     assert caught.value.code == "no-chat-files"
     Manifest(sets=[DataSet(file="chat.jsonl", role="chat")]).write(tmp_path)
-    assert read_chats(tmp_path) == [Chat(EXPECTED, 1)]
+    assert read_chats(tmp_path) == [Chat(EXPECTED, 1, "chat.jsonl")]
 
 
 @pytest.mark.parametrize(
@@ -180,11 +185,23 @@ def test_all_wrong_records_are_counted_and_can_be_left_out(tmp_path: Path, heard
     with pytest.raises(IngotError, match=r"line 2: .*2 more are wrong: 3, 4;") as caught:
         read_chats(path)
     assert caught.value.details["line"] == 2
-    assert read_chats(path, skip_bad=True) == [Chat(EXPECTED, 1), Chat(EXPECTED, 5)]
+    assert read_chats(path, skip_bad=True) == [Chat(EXPECTED, 1, "a.jsonl"), Chat(EXPECTED, 5, "a.jsonl")]
     assert "3 records" in heard.text
     assert "2, 3, 4" in heard.text
     with pytest.raises(IngotError):
         read_chats(write(tmp_path / "b.jsonl", *wrong), skip_bad=True)
+
+
+def test_conversations_stream_and_know_their_licence(tmp_path: Path) -> None:
+    Manifest(sets=[DataSet(file="a.jsonl", role="chat", licence="MIT")]).write(tmp_path)
+    records = [{"messages": EXPECTED}, {"messages": EXPECTED, "license": "CC0-1.0"}, {"text": "x"}, {"messages": []}]
+    found = chats.read_chats(write(tmp_path / "a.jsonl", *records))
+    assert [(one.licence, one.source, one.unread) for one in (next(found), next(found))] == [
+        ("MIT", "a.jsonl", ()),
+        ("CC0-1.0", "a.jsonl", ()),
+    ]
+    with pytest.raises(IngotError, match=r"line 3: .*1 more are wrong: 4"):
+        next(found)
 
 
 def test_places_of_a_json_array_are_records(tmp_path: Path) -> None:
@@ -205,18 +222,18 @@ def test_places_of_a_json_array_are_records(tmp_path: Path) -> None:
     ],
 )
 def test_real_conversations_are_read(name: str, count: int, real_data: Path) -> None:
-    chats = read_chats(real_data / "03_instruct" / name)
-    assert len(chats) == count
+    found = read_chats(real_data / "03_instruct" / name)
+    assert len(found) == count
     if name.endswith("sft_zh.json"):
-        assert sum(len(chat.messages) for chat in chats) == 2 * (689 + 331 + 2 * 59)  # with the turns of `history`
+        assert sum(len(chat.messages) for chat in found) == 2 * (689 + 331 + 2 * 59)  # with the turns of `history`
     if "tool" in name:
-        calls = [call for chat in chats for message in chat.messages for call in message.get("tool_calls", [])]
+        calls = [call for chat in found for message in chat.messages for call in message.get("tool_calls", [])]
         assert len(calls) == (211 if "glaive" in name else 68)
         assert all(isinstance(call["function"]["arguments"], dict) for call in calls)
 
 
 def test_conversations_are_rendered_and_errors_name_the_line(tmp_path: Path) -> None:
-    from ingot.data.chats import render_chats
+    from ingot.data.chats import render_chat
     from ingot.data.tokenizer_verb import tokenizer_train
     from ingot.text.chat import render
     from ingot.text.tokenizer import Tokenizer
@@ -224,12 +241,13 @@ def test_conversations_are_rendered_and_errors_name_the_line(tmp_path: Path) -> 
     (tmp_path / "a.txt").write_text("hello there.\n")
     own = "{% for m in messages %}{{ raise_exception('too rude') if 'x' in m.content }}{{ m.content }}{% endfor %}"
     (tmp_path / "own.jinja").write_text(own)
-    chats = [Chat(EXPECTED, 3), Chat([EXPECTED[0], {"role": "assistant", "content": "x"}], 8)]
+    given = [Chat(EXPECTED, 3), Chat([EXPECTED[0], {"role": "assistant", "content": "x"}], 8)]
     tokenizer = Tokenizer.open(tokenizer_train(tmp_path / "a.txt", out=tmp_path / "tok", vocab_size=260).path)
-    assert render_chats(chats, tokenizer) == [render(chat.messages, tokenizer) for chat in chats]
+    for chat in given:
+        assert render_chat(chat, tokenizer) == render(chat.messages, tokenizer)
     template = tmp_path / "own.jinja"
     out = tmp_path / "picky"
     (tmp_path / "tok/chat_template.jinja").write_text(template.read_text())
     (tmp_path / "tok").rename(out)
     with pytest.raises(IngotError, match=r"line 8.*too rude"):
-        render_chats(chats, Tokenizer.open(out))
+        render_chat(given[1], Tokenizer.open(out))

@@ -161,7 +161,7 @@ def test_what_is_kept_can_be_trained_on(tok: Path, tmp_path: Path) -> None:
     kept = tmp_path / "kept.jsonl"
     found = ingot.data_show(write(tmp_path / "a.jsonl", *CHATS), model=tok, length=64, keep=kept).numbers
     assert found["kept"] == 3
-    chats = read_chats(kept)
+    chats = list(read_chats(kept))
     assert [chat.messages for chat in chats] == [
         [USER, ANSWER],
         [{"role": "user", "content": "天空"}, {"role": "assistant", "content": "藍色"}],

@@ -39,7 +39,7 @@ def heard(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> 
 def tuned(base: Path, out: Path, *records: Any, **options: Any) -> ModelDir:
     data = out.parent / f"{out.name}.jsonl"
     data.write_text("".join(json.dumps(record) + "\n" for record in records))
-    options = {"max_steps": 2, "batch_tokens": 128, "loop": {"compile": "off"}} | options
+    options = {"max_steps": 2, "batch_tokens": 128, "loop": {"compile": "off", "precision": "fp32"}} | options
     return ingot.tune(str(base), data=data, out=out, **options)
 
 
@@ -69,6 +69,12 @@ def test_wrong_and_long_records_are_refused_or_left_out(
     same = tuned(base, tmp_path / "d", records[0], records[3], seed=3)
     weights = [(model.path / "adapter_model.safetensors").read_bytes() for model in (left, same)]
     assert weights[0] == weights[1]
+
+
+def test_nothing_left_is_refused(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(IngotError, match=r"2 of 2 are longer .*: 1, 2;") as caught:
+        tuned(base, tmp_path / "a", TOO_LONG, TOO_LONG, chats={"skip_long": True})
+    assert caught.value.code == "chat-too-long"
 
 
 @pytest.mark.parametrize("name", ["show_mask", "skip_bad", "skip_long"])

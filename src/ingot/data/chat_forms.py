@@ -15,7 +15,7 @@ from ingot.data.turns import Messages, read_turns, with_system
 
 Record = dict[str, Any]
 T = TypeVar("T")
-BESIDE = ("system", "tools")
+BESIDE = ("system", "tools", "licence", "license")
 """Keys that are read beside any form."""
 
 

@@ -7,17 +7,18 @@ by file and line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ingot.core.errors import IngotError, fail
 from ingot.core.language import text
-from ingot.core.progress import track, warn
+from ingot.core.progress import warn
 from ingot.data.chat_forms import FORMS, find_form, unread
 from ingot.data.files import check_text
+from ingot.data.licence import stated_licence
 from ingot.data.pair_forms import kind_of
-from ingot.data.records import place, places, read_all
+from ingot.data.records import place, places, stream
 from ingot.data.turns import Messages, Tools, check_turns, read_tools, strings
 from ingot.text.chat import Rendered, check_messages, render, template_source
 from ingot.text.tokenizer import Tokenizer
@@ -26,28 +27,33 @@ T = TypeVar("T")
 
 
 class Chat(NamedTuple):
-    """A conversation and the line (or record) it stands on. `learn` are the numbers of the messages to learn, where
-    that is not every one of the assistant's; `form` is how it was stored, `unread` what of the record was not read."""
+    """A conversation, the line (or record) it stands on, its file's name, and its licence if known. `learn` are the
+    numbers of the messages to learn, where that is not every one of the assistant's; `form` is how it was stored,
+    `unread` what of the record was not read."""
 
     messages: Messages
     line: int
+    source: str = ""
+    licence: str | None = None
     tools: Tools | None = None
     learn: frozenset[int] | None = None
     form: str = "messages"
     unread: tuple[str, ...] = ()
 
 
-def read_chats(path: str | Path, *, skip_bad: bool = False) -> list[Chat]:
-    """The conversations of a file, or of the `chat` files of a directory's manifest. Wrong records are refused with
-    the number of them, or with `skip_bad` said and left out.
+def read_chats(path: str | Path, *, skip_bad: bool = False) -> Iterator[Chat]:
+    """The conversations of a file, or of the `chat` files of a directory's manifest, one after the other.
+
+    Wrong records are refused with the number of them, or with `skip_bad` said and left out. `licence` (or `license`)
+    beside a conversation speaks for it, else its file's manifest does.
 
     Raises `no-such-data`, `unknown-chat-type`, `no-chat-files`, `bad-record`, `unknown-chat-format`, `other-kind`,
     `bad-chat` (line, message and reason) and `empty-chats`.
     """
-    return read_all(path, chat_of, skip_bad=skip_bad)
+    return stream(path, chat_of, skip_bad=skip_bad)
 
 
-def chat_of(path: Path, line: int, record: dict[str, Any]) -> Chat:
+def chat_of(path: Path, line: int, record: dict[str, Any], licence: str | None = None) -> Chat:
     """A record as a conversation. Raises what `read_chats` says of it."""
     require_kind("chats", path, line, record)
     name = find_form(record, FORMS)
@@ -59,7 +65,9 @@ def chat_of(path: Path, line: int, record: dict[str, Any]) -> Chat:
         check_messages(messages)
         check_turns(messages)
         kept, learn = _learnt(messages, first)
-        return Chat(kept, line, read_tools(record.get("tools")), learn, name, unread(record, FORMS[name]))
+        whose = stated_licence(record) or licence
+        tools, rest = read_tools(record.get("tools")), unread(record, FORMS[name])
+        return Chat(kept, line, path.name, whose, tools, learn, name, rest)
 
     chat = explained(path, line, read)
     check_strings(path, line, chat.messages, chat.tools)
@@ -96,17 +104,12 @@ def check_strings(path: Path, line: int, *values: object) -> None:
             check_text(path, line, string)
 
 
-def render_chats(chats: Sequence[Chat], tokenizer: Tokenizer) -> list[Rendered]:
-    """Render every conversation for training. Raises `chat-not-rendered` or `no-target` with the line of the one at
-    fault; warns of a template that writes the date or leaves something out."""
-    rendered = []
-    for chat in track(chats, "render", len(chats)):
-        found = render_at(chat.line, chat.messages, tokenizer, chat.tools, chat.learn)
-        if not any(found.mask):
-            raise fail("no-target", number=chat.line)
-        rendered.append(found)
-    tell_template(chats, rendered, tokenizer)
-    return rendered
+def render_chat(chat: Chat, tokenizer: Tokenizer) -> Rendered:
+    """Render a conversation for training. Raises `chat-not-rendered` or `no-target` with its line."""
+    found = render_at(chat.line, chat.messages, tokenizer, chat.tools, chat.learn)
+    if not any(found.mask):
+        raise fail("no-target", number=chat.line)
+    return found
 
 
 def render_at(
@@ -126,14 +129,27 @@ PER_CHAT = {"bad-message", "no-messages", "template-refused", "template-reads-sp
 """Errors that lie in one conversation; any other would come with every one of them."""
 
 
-def tell_template(chats: Sequence[Chat], rendered: Sequence[Rendered], tokenizer: Tokenizer) -> None:
-    """Warn where the template writes the date into what is learnt, or leaves out what a message says."""
-    if "strftime_now" in template_source(tokenizer, chats[0].tools):
-        warn("template-dated")
-    for part in ("system", "user", "reasoning"):
-        lines = [chat.line for chat, found in zip(chats, rendered, strict=True) if part in left_out(chat, found.text)]
-        if lines:
-            warn("template-leaves-out", part=text(f"part-{part}"), count=f"{len(lines):,}", places=places(lines))
+class TemplateWatch:
+    """Notices what a template leaves out of conversations, or writes into them from elsewhere; and tells at the end."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._left_out: dict[str, list[int]] = {"system": [], "user": [], "reasoning": []}
+        self._is_dated = False
+
+    def see(self, chat: Chat, rendered: Rendered) -> None:
+        """One conversation, and what became of it."""
+        self._is_dated = self._is_dated or "strftime_now" in template_source(self._tokenizer, chat.tools)
+        for part in left_out(chat, rendered.text):
+            self._left_out[part].append(chat.line)
+
+    def tell(self) -> None:
+        """Warn of what was seen."""
+        if self._is_dated:
+            warn("template-dated")
+        for part, lines in self._left_out.items():
+            if lines:
+                warn("template-leaves-out", part=text(f"part-{part}"), count=f"{len(lines):,}", places=places(lines))
 
 
 def left_out(chat: Chat, written: str) -> set[str]:

@@ -39,6 +39,12 @@ def join_licences(licences: Iterable[str | None]) -> str | None:
     return " AND ".join(f"({part})" if " OR " in part and len(parts) > 1 else part for part in parts)
 
 
+def stated_licence(record: dict[str, Any]) -> str | None:
+    """What a record says of its own licence, if anything."""
+    found = record.get("licence", record.get("license"))
+    return found if isinstance(found, str) else None
+
+
 class Unknown:
     """A name that SPDX does not have, and those it may have been meant to be."""
 

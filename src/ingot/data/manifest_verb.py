@@ -23,7 +23,7 @@ from ingot.data.kinds import KINDS, kind_in
 from ingot.data.licence import UNSTATED, check_licence, join_licences
 from ingot.data.manifest import NAME, DataSet, Manifest, Role
 from ingot.data.read import data_files, read_documents, unlisted_files
-from ingot.data.records import read_all
+from ingot.data.records import stream
 from ingot.text.tokenizer import Tokenizer
 
 BATCH = 1000
@@ -122,7 +122,7 @@ def count(directory: Path, entry: DataSet, tokenizer: Tokenizer | None = None) -
     """
     path = directory / entry.file
     if entry.role == "chat":
-        counts = {"documents": len(read_all(path, KINDS[kind_in(path)]))}
+        counts = {"documents": sum(1 for _ in stream(path, KINDS[kind_in(path)]))}
     elif entry.role == "questions":
         counts = {"documents": sum(1 for _ in read_records(path))}
     else:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingot.core.errors import fail
-from ingot.data.fit import refuse_long
+from ingot.data.fit import too_long
 from ingot.text.chat import Rendered
 
 Ints = NDArray[np.int32]
@@ -137,20 +137,34 @@ def pack_documents(
 
 
 def pack_chats(
-    chats: Sequence[Rendered], length: int, *, pad: int = 0, lines: Sequence[int] | None = None, room: Room = int
+    chats: Iterable[Rendered],
+    length: int,
+    *,
+    pad: int = 0,
+    line_of: Callable[[int], int] = lambda number: number + 1,
+    room: Room = int,
 ) -> Rows:
     """Pack rendered conversations: targets are what their masks say. None is ever cut.
 
-    `lines` are the numbers that errors name, by default 1, 2, 3... Raises `chat-too-long` and `no-target`.
+    `line_of` gives the line that errors name, from a conversation's number. Raises `chat-too-long` (with how many are),
+    `no-target` and `no-rows`.
     """
-    lines = lines or range(1, len(chats) + 1)
-    refuse_long([room(len(chat.ids)) for chat in chats], lines, length)
-    for number, chat in zip(lines, chats, strict=True):
-        if not any(chat.mask[1:]):
-            raise fail("no-target", number=number)
-    pieces = ((np.asarray(chat.ids, np.int32), np.asarray(chat.mask, np.bool_), index)
-              for index, chat in enumerate(chats))  # fmt: skip
-    return _pack(pieces, length, pad, room, None, BUFFER_TOKENS)
+    return _pack(_chats(chats, length, line_of, room), length, pad, room, None, BUFFER_TOKENS)
+
+
+def _chats(chats: Iterable[Rendered], length: int, line_of: Callable[[int], int], room: Room) -> Iterator[Piece]:
+    """Conversations as pieces; once one is too long the others are only counted."""
+    long: list[tuple[int, int]] = []
+    number = -1
+    for number, chat in enumerate(chats):
+        if room(len(chat.ids)) > length:
+            long.append((room(len(chat.ids)), line_of(number)))
+        elif not any(chat.mask[1:]):
+            raise fail("no-target", number=line_of(number))
+        elif not long:
+            yield np.asarray(chat.ids, np.int32), np.asarray(chat.mask, np.bool_), number
+    if long:
+        raise too_long(long, number + 1, length)
 
 
 def segment_positions(segments: NDArray[Any]) -> Ints:

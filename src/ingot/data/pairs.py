@@ -18,16 +18,18 @@ from typing import Any, NamedTuple
 from ingot.core.errors import fail
 from ingot.core.progress import track, warn
 from ingot.data.chat_forms import FORMS, find_form, unread
-from ingot.data.chats import Chat, check_strings, explained, render_at, require_kind, tell_template, unknown_form
+from ingot.data.chats import Chat, TemplateWatch, check_strings, explained, render_at, require_kind, unknown_form
+from ingot.data.licence import stated_licence
 from ingot.data.pair_forms import LABELS, PAIR_FORMS, label_of, sides
-from ingot.data.records import places, read_all
+from ingot.data.records import places, stream
 from ingot.data.turns import Messages, Tools, check_turns, read_tools
 from ingot.text.chat import Rendered, check_messages
 from ingot.text.tokenizer import Tokenizer
 
 
 class Pair(NamedTuple):
-    """What was asked, the better answer and the worse one, each as messages, and the line (or record) it stands on.
+    """What was asked, the better answer and the worse one, each as messages; the line (or record) it stands on, its
+    file's name, and its licence if known.
 
     An answer begins and ends with the assistant; between may stand calls and what tools gave back. `ranked` is how many
     answers the record ranks, of which these are the first two.
@@ -37,6 +39,8 @@ class Pair(NamedTuple):
     chosen: Messages
     rejected: Messages
     line: int
+    source: str = ""
+    licence: str | None = None
     tools: Tools | None = None
     form: str = "chosen-rejected"
     unread: tuple[str, ...] = ()
@@ -44,12 +48,14 @@ class Pair(NamedTuple):
 
 
 class Labelled(NamedTuple):
-    """What was asked, one answer as messages, whether it is a good one, and the line (or record) it stands on."""
+    """What was asked, one answer as messages, whether it is a good one; and where it stands, as for a pair."""
 
     prompt: Messages
     answer: Messages
     good: bool
     line: int
+    source: str = ""
+    licence: str | None = None
     tools: Tools | None = None
     form: str = "messages"
     unread: tuple[str, ...] = ()
@@ -79,7 +85,7 @@ def read_pairs(path: str | Path, *, skip_bad: bool = False) -> list[Pair]:
 
     Raises what `read_chats` raises.
     """
-    pairs = read_all(path, pair_of, skip_bad=skip_bad)
+    pairs = list(stream(path, pair_of, skip_bad=skip_bad))
     tell_ranked(pairs)
     for code, lines in (("pairs-repeated", repeats(pairs)), ("pairs-contradict", contradictions(pairs))):
         if lines:
@@ -96,7 +102,7 @@ def tell_ranked(pairs: Sequence[Pair]) -> None:
 
 def read_labelled(path: str | Path, *, skip_bad: bool = False) -> list[Labelled]:
     """The labelled answers of a file, as `read_pairs` reads pairs. Raises `one-label` where all are good or all bad."""
-    found = read_all(path, labelled_of, skip_bad=skip_bad)
+    found = list(stream(path, labelled_of, skip_bad=skip_bad))
     if lines := repeats(found):
         warn("answers-repeated", count=f"{len(lines):,}", places=places([line for line, _ in lines]))
     if len({one.good for one in found}) == 1:
@@ -104,7 +110,7 @@ def read_labelled(path: str | Path, *, skip_bad: bool = False) -> list[Labelled]
     return found
 
 
-def pair_of(path: Path, line: int, record: dict[str, Any]) -> Pair:
+def pair_of(path: Path, line: int, record: dict[str, Any], licence: str | None = None) -> Pair:
     """A record as a pair. Raises what `read_pairs` says of it."""
     require_kind("pairs", path, line, record)
     name = find_form(record, PAIR_FORMS)
@@ -117,15 +123,15 @@ def pair_of(path: Path, line: int, record: dict[str, Any]) -> Pair:
             _check([*prompt, *answer], len(prompt))
         if chosen == rejected:
             raise fail("pair-equal")
-        rest = unread(record, PAIR_FORMS[name])
-        return Pair(prompt, chosen, rejected, line, read_tools(record.get("tools")), name, rest, ranked)
+        where, rest = (line, path.name, stated_licence(record) or licence), unread(record, PAIR_FORMS[name])
+        return Pair(prompt, chosen, rejected, *where, read_tools(record.get("tools")), name, rest, ranked)
 
     pair = explained(path, line, read)
     check_strings(path, line, *pair[:3], pair.tools)
     return pair
 
 
-def labelled_of(path: Path, line: int, record: dict[str, Any]) -> Labelled:
+def labelled_of(path: Path, line: int, record: dict[str, Any], licence: str | None = None) -> Labelled:
     """A record as a labelled answer: the last turn of a conversation, or its completion."""
     require_kind("labelled", path, line, record)
     name = find_form(record, FORMS)
@@ -137,8 +143,8 @@ def labelled_of(path: Path, line: int, record: dict[str, Any]) -> Labelled:
         messages, first = FORMS[name].read(record)
         first = first or len(messages) - 1
         _check(messages, first)
-        tools, rest = read_tools(record.get("tools")), unread(record, FORMS[name], LABELS)
-        return Labelled(messages[:first], messages[first:], good, line, tools, name, rest)
+        where, rest = (line, path.name, stated_licence(record) or licence), unread(record, FORMS[name], LABELS)
+        return Labelled(messages[:first], messages[first:], good, *where, read_tools(record.get("tools")), name, rest)
 
     found = explained(path, line, read)
     check_strings(path, line, *found[:2], found.tools)
@@ -193,7 +199,10 @@ def render_pairs(pairs: Sequence[Pair], tokenizer: Tokenizer) -> list[RenderedPa
     """Render both sides of every pair. Raises, with the line, `chat-not-rendered`, `pair-not-told-apart` (the template
     writes both answers alike) and `pair-prompt-changes` (it writes the prompt differently before them)."""
     found = [render_pair(pair, tokenizer) for pair in track(pairs, "render", len(pairs))]
-    tell_template([*map(as_chat, pairs)], [pair.chosen for pair in found], tokenizer)
+    watch = TemplateWatch(tokenizer)
+    for pair, rendered in zip(pairs, found, strict=True):
+        watch.see(as_chat(pair), rendered.chosen)
+    watch.tell()
     return found
 
 
@@ -213,7 +222,10 @@ def render_pair(pair: Pair, tokenizer: Tokenizer) -> RenderedPair:
 def render_labelled(answers: Sequence[Labelled], tokenizer: Tokenizer) -> list[RenderedAnswer]:
     """Render every labelled answer behind its prompt. Raises `chat-not-rendered` with the line."""
     found = [render_answer(one, tokenizer) for one in track(answers, "render", len(answers))]
-    tell_template([*map(as_chat, answers)], [one.answer for one in found], tokenizer)
+    watch = TemplateWatch(tokenizer)
+    for one, rendered in zip(answers, found, strict=True):
+        watch.see(as_chat(one), rendered.answer)
+    watch.tell()
     return found
 
 
@@ -237,4 +249,4 @@ def as_chat(item: Pair | Labelled | Chat) -> Chat:
     if isinstance(item, Chat):
         return item
     answer = item.chosen if isinstance(item, Pair) else item.answer
-    return Chat([*item.prompt, *answer], item.line, item.tools)
+    return Chat([*item.prompt, *answer], item.line, item.source, item.licence, item.tools)

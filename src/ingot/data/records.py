@@ -6,7 +6,7 @@ which is said. So nothing that was given is left out without a word.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,11 +14,11 @@ from ingot.core.errors import IngotError, fail
 from ingot.core.language import text
 from ingot.core.progress import warn
 from ingot.data.files import kind, read_records
-from ingot.data.manifest import Manifest
+from ingot.data.manifest import Manifest, licence_of
 
 T = TypeVar("T")
-Convert = Callable[[Path, int, dict[str, Any]], T]
-"""convert(file, line, record); raises an IngotError that names the place."""
+Convert = Callable[[Path, int, dict[str, Any], str | None], T]
+"""convert(file, line, record, licence of the file); raises an IngotError that names the place."""
 TYPES = {".jsonl", ".json", ".parquet"}
 SHOWN = 5
 """Places that a sentence names."""
@@ -42,34 +42,56 @@ class Problem(NamedTuple):
 def scan(path: str | Path, convert: Convert[T]) -> tuple[list[T], list[Problem]]:
     """What the records of a file (or the `chat` files of a directory's manifest) become, and those that are wrong.
 
-    Raises `no-such-data`, `unknown-chat-type`, `no-chat-files`, `bad-file`, `not-utf8`, `bad-record` and, where there
-    is no record at all, `empty-chats`.
+    Raises what `stream` raises of files.
     """
     found: list[T] = []
     problems: list[Problem] = []
-    for file in files_of(Path(path)):
-        for line, record in read_records(file):
-            try:
-                found.append(convert(file, line, record))
-            except IngotError as error:
-                problems.append(Problem(file, line, error))
-    if not found and not problems:
-        raise fail("empty-chats", path=path)
+    for one in _each(Path(path), convert):
+        if isinstance(one, Problem):
+            problems.append(one)
+        else:
+            found.append(one)
     return found, problems
 
 
-def read_all(path: str | Path, convert: Convert[T], *, skip_bad: bool = False) -> list[T]:
-    """`scan` without the wrong ones: they are refused, or with `skip_bad` said and left out.
+def stream(path: str | Path, convert: Convert[T], *, skip_bad: bool = False) -> Iterator[T]:
+    """What the records become, one after the other. With the first wrong one it ends: the others are counted and all
+    refused. With `skip_bad` they are left out, which is said at the end.
 
-    Raises what is wrong with the first of them, with the number of the others; `all-bad` when nothing else is there.
+    Raises `no-such-data`, `unknown-chat-type`, `no-chat-files`, `bad-file`, `not-utf8`, `bad-record`, `empty-chats`
+    where there is no record at all, and what is wrong with the first wrong one.
     """
-    found, problems = scan(path, convert)
-    if problems and not (skip_bad and found):
+    problems: list[Problem] = []
+    empty = True
+    for one in _each(Path(path), convert):
+        if isinstance(one, Problem):
+            problems.append(one)
+        elif skip_bad or not problems:
+            empty = False
+            yield one
+    if problems and (empty or not skip_bad):
         raise first_of(problems)
     if problems:
         warn("bad-skipped", path=path, count=f"{len(problems):,}", first=str(problems[0].error),
              places=places([problem.line for problem in problems]))  # fmt: skip
-    return found
+
+
+def _each(path: Path, convert: Convert[T]) -> Iterator[T | Problem]:
+    empty = True
+    for file, licence in chat_files(path):
+        for line, record in read_records(file):
+            empty = False
+            try:
+                yield convert(file, line, record, licence)
+            except IngotError as error:
+                yield Problem(file, line, error)
+    if empty:
+        raise fail("empty-chats", path=path)
+
+
+def count_records(path: Path) -> int:
+    """How many records there are to look at."""
+    return sum(1 for file, _ in chat_files(path) for _ in read_records(file))
 
 
 def first_of(problems: Sequence[Problem]) -> IngotError:
@@ -91,8 +113,8 @@ def places(lines: Sequence[int]) -> str:
     return ", ".join(map(str, lines[:SHOWN])) + (", ..." if len(lines) > SHOWN else "")
 
 
-def files_of(path: Path) -> list[Path]:
-    """The file, or the `chat` files of a directory's manifest.
+def chat_files(path: Path) -> list[tuple[Path, str | None]]:
+    """The file, or the `chat` files of a directory's manifest, each with the licence its manifest gives.
 
     Raises `no-such-data`, `unknown-chat-type`, `no-chat-files`.
     """
@@ -100,10 +122,10 @@ def files_of(path: Path) -> list[Path]:
         raise fail("no-such-data", path=path)
     if path.is_dir():
         manifest = Manifest.read(path)
-        files = [path / entry.file for entry in manifest.files("chat")] if manifest else []
+        files = [(path / entry.file, entry.licence) for entry in manifest.files("chat")] if manifest else []
         if not files:
             raise fail("no-chat-files", path=path)
         return files
     if kind(path) not in TYPES:
         raise fail("unknown-chat-type", path=path)
-    return [path]
+    return [(path, licence_of(path))]

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ingot.adapt.load import LanguageModel
 from ingot.core.errors import fail
 from ingot.core.options import Options, option
-from ingot.core.progress import say
-from ingot.data.chats import read_chats, render_chats
-from ingot.data.fit import fitting
+from ingot.core.progress import say, track
+from ingot.data.chats import Chat, TemplateWatch, read_chats, render_chat
+from ingot.data.fit import tell_skipped, too_long
 from ingot.data.objectives.objective import Objective
 from ingot.data.objectives.options import ObjectiveOptions
 from ingot.data.pack import Rows, pack_chats, pack_documents
 from ingot.data.read import read_documents
-from ingot.data.show.rows import show_chats
+from ingot.data.records import count_records
+from ingot.data.show.rows import show_chat
+from ingot.text.chat import Rendered
 from ingot.train.names import Names
 
 SHOWN = 3
@@ -57,17 +59,34 @@ def read_conversations(data: Path, model: LanguageModel, objective: Objective, o
     """
     if objective.name != "next-token" and not (objective.name == "prefix-lm" and options.split == "answer"):
         raise fail("objective-needs-text", objective=objective.name)
-    found = read_chats(data, skip_bad=chats.skip_bad)
-    rendered = render_chats(found, model.tokenizer)
-    if chats.show_mask:
-        show_chats(found[:SHOWN], rendered[:SHOWN], data, model.tokenizer)
-    sizes = [objective.room(len(one.ids)) for one in rendered]
-    kept = fitting(sizes, [chat.line for chat in found], length, chats.skip_long)
-    lines = [found[number].line for number in kept]
-    rows = pack_chats([rendered[at] for at in kept], length, pad=_pad(model), lines=lines, room=objective.room)
+    names: list[Chat] = []
+    rendered = _render(data, model, chats, names, lambda chat: objective.room(len(chat.ids)) <= length, length)
+    rows = pack_chats(rendered, length, pad=_pad(model), line_of=lambda at: names[at].line, room=objective.room)
     say("show-packed", length=length, filled=f"{rows.num_tokens / rows.ids.size:.1%}",
-        alone=f"{rows.num_tokens / (len(kept) * length):.1%}")  # fmt: skip
-    return Reading(rows, len(kept), lambda number: f"{data.name}:{lines[number]}")
+        alone=f"{rows.num_tokens / (len(names) * length):.1%}")  # fmt: skip
+    return Reading(rows, len(names), lambda number: f"{names[number].source}:{names[number].line}")
+
+
+def _render(data: Path, model: LanguageModel, options: ConversationOptions, names: list[Chat],
+            fits: Callable[[Rendered], bool], length: int) -> Iterator[Rendered]:  # fmt: skip
+    """The conversations rendered one after the other, each noted in `names` without its messages."""
+    watch = TemplateWatch(model.tokenizer)
+    skipped: list[tuple[int, int]] = []
+    chats = track(read_chats(data, skip_bad=options.skip_bad), "render", count_records(data))
+    for number, chat in enumerate(chats):
+        rendered = render_chat(chat, model.tokenizer)
+        watch.see(chat, rendered)
+        if options.show_mask and number < SHOWN:
+            show_chat(chat, rendered, data, model.tokenizer, first=number == 0)
+        if options.skip_long and not fits(rendered):
+            skipped.append((len(rendered.ids), chat.line))
+            continue
+        names.append(chat._replace(messages=[], tools=None))
+        yield rendered
+    watch.tell()
+    if skipped and not names:
+        raise too_long(skipped, len(skipped), length)
+    tell_skipped([line for _, line in skipped], len(names) + len(skipped), length)
 
 
 def read_text(data: Path, model: LanguageModel, objective: Objective, length: int) -> Reading:

@@ -13,7 +13,7 @@ from ingot.core.errors import fail
 from ingot.core.files import write_file
 from ingot.data.kinds import KINDS, Item
 from ingot.data.pairs import Labelled, Pair, key_of
-from ingot.data.records import read_all
+from ingot.data.records import stream
 from ingot.data.show.survey import Survey
 
 
@@ -30,7 +30,7 @@ def keep(found: Survey, path: Path) -> int:
     if not items:
         raise fail("keep-nothing", path=found.path)
     write_file(path, "".join(json.dumps(_record(item), ensure_ascii=False) + "\n" for item in items))
-    if [_record(item) for item in read_all(path, KINDS[found.kind])] != [_record(item) for item in items]:
+    if [_record(item) for item in stream(path, KINDS[found.kind])] != [_record(item) for item in items]:
         path.unlink()
         raise fail("keep-not-proven", path=path)
     return len(items)
@@ -45,11 +45,11 @@ def refuse_taken(path: Path) -> None:
 
 
 def _record(item: Item) -> dict[str, Any]:
-    tools = {"tools": item.tools} if item.tools else {}
+    beside = {name: value for name, value in (("tools", item.tools), ("licence", item.licence)) if value}
     if isinstance(item, Pair):
-        return {"prompt": item.prompt, "chosen": item.chosen, "rejected": item.rejected, **tools}
+        return {"prompt": item.prompt, "chosen": item.chosen, "rejected": item.rejected, **beside}
     if isinstance(item, Labelled):
-        return {"prompt": item.prompt, "completion": item.answer, "label": item.good, **tools}
+        return {"prompt": item.prompt, "completion": item.answer, "label": item.good, **beside}
     messages = [message if item.learn is None or message["role"] != "assistant" or number in item.learn
                 else {**message, "weight": 0} for number, message in enumerate(item.messages)]  # fmt: skip
-    return {"messages": messages, **tools}
+    return {"messages": messages, **beside}

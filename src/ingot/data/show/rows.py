@@ -24,29 +24,32 @@ MOST_TOKENS = 1000
 
 def show_rows(rows: Sequence[Ready], path: Path, tokenizer: Tokenizer, marked: bool) -> None:
     """Tell the user some records as a model reads them; `marked` shows what is learnt, and the tokens."""
-    if marked:
-        say("show-marks", shown=paint([Piece(text=text("show-learnt"), learnt=True)]))
+    if marked and rows:
+        _tell_marks()
     for row in rows:
-        sample = sample_of(row, path, tokenizer)
-        tell(f"\n{sample.title}")
-        for written in sample.texts:
-            if written.title:
-                tell(f"[{written.title}]")
-            tell(
-                paint(
-                    written.pieces
-                    if marked
-                    else [piece.model_copy(update={"learnt": False}) for piece in written.pieces]
-                )
-            )
-            if marked:
-                tell(f"{text('show-tokens')}: " + paint(_between(written.tokens)))
+        _show(row, path, tokenizer, marked)
 
 
-def show_chats(chats: Sequence[Chat], rendered: Sequence[Rendered], path: Path, tokenizer: Tokenizer) -> None:
-    """Tell the user what is learnt of some conversations."""
-    rows = [Ready(chat, (found,)) for chat, found in zip(chats, rendered, strict=True)]
-    show_rows(rows, path, tokenizer, marked=True)
+def show_chat(chat: Chat, rendered: Rendered, path: Path, tokenizer: Tokenizer, first: bool) -> None:
+    """Tell the user what is learnt of a conversation; with the first, what the marks mean."""
+    if first:
+        _tell_marks()
+    _show(Ready(chat, (rendered,)), path, tokenizer, marked=True)
+
+
+def _tell_marks() -> None:
+    say("show-marks", shown=paint([Piece(text=text("show-learnt"), learnt=True)]))
+
+
+def _show(row: Ready, path: Path, tokenizer: Tokenizer, marked: bool) -> None:
+    sample = sample_of(row, path, tokenizer)
+    tell(f"\n{sample.title}")
+    for written in sample.texts:
+        if written.title:
+            tell(f"[{written.title}]")
+        tell(paint(written.pieces if marked else list(map(_unmarked, written.pieces))))
+        if marked:
+            tell(f"{text('show-tokens')}: " + paint(_between(written.tokens)))
 
 
 def samples(rows: Sequence[Ready], path: Path, tokenizer: Tokenizer) -> Samples:

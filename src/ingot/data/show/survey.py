@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ingot.core.errors import IngotError, fail
+from ingot.core.errors import IngotError
 from ingot.core.progress import track
-from ingot.data.chats import render_at, tell_template
+from ingot.data.chats import TemplateWatch, render_chat
 from ingot.data.kinds import KINDS, Item, kind_in
 from ingot.data.pairs import (
     Pair,
@@ -79,7 +79,10 @@ def survey(path: Path, tokenizer: Tokenizer, length: int | None) -> Survey:
             problems.append(Problem(path, item.line, error))
     if not ready:
         raise first_of(problems)
-    tell_template([as_chat(one.item) for one in ready], [one.sides[0] for one in ready], tokenizer)
+    watch = TemplateWatch(tokenizer)
+    for one in ready:
+        watch.see(as_chat(one.item), one.sides[0])
+    watch.tell()
     pairs = [item for item in items if isinstance(item, Pair)]
     tell_ranked(pairs)
     problems.sort(key=lambda problem: (str(problem.path), problem.line))
@@ -87,10 +90,7 @@ def survey(path: Path, tokenizer: Tokenizer, length: int | None) -> Survey:
 
 
 def _chat(item: Any, tokenizer: Tokenizer) -> Ready:
-    found = render_at(item.line, item.messages, tokenizer, item.tools, item.learn)
-    if not any(found.mask):
-        raise fail("no-target", number=item.line)
-    return Ready(item, (found,))
+    return Ready(item, (render_chat(item, tokenizer),))
 
 
 def _pair(item: Any, tokenizer: Tokenizer) -> Ready:
