@@ -127,13 +127,16 @@ def _parameters(name: str, options: type[Options]) -> list[inspect.Parameter]:
 
 def _localised(annotation: Any) -> Any:
     """A group of options as a class whose fields carry help in the user's language; any other type as it is."""
-    from ingot.core.options import Options
+    from cyclopts import Parameter
+
+    from ingot.core.options import Options, is_plain
 
     if not (isinstance(annotation, type) and issubclass(annotation, Options)):
         return annotation
     group: type[Options] = type(annotation.__name__, (annotation,), {"__module__": annotation.__module__})
     for field, info in group.model_fields.items():
         info.description = option_help(annotation.__name__, field, info.description or "")
+        info.metadata += [Parameter(name=f"--{field.replace('_', '-')}")] if is_plain(info) else []
     return group
 
 

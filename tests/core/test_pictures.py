@@ -39,10 +39,15 @@ def test_same_plot_same_bytes_and_other_number_other_ids() -> None:
 
 def test_text_is_text_and_colours_are_variables() -> None:
     source = plot.svg(bars(["世界", "$x$ <b>"], 2), 1)
-    assert {"世界", "$x$ <b>", "1.000", "2.000", "x", "y"} <= set(texts(bars(["世界", "$x$ <b>"], 2)))
+    assert {"世界", "$x$ <b>", "1", "2", "x", "y"} <= set(texts(bars(["世界", "$x$ <b>"], 2)))
     assert "var(--series-0)" in source
     assert "var(--series-1)" in source
     assert not re.search(r"#[0-9a-f]{6}|font-family", source)
+
+
+def test_values_beside_bars_have_decimals_where_one_of_them_is_not_whole() -> None:
+    halves = bars(["a", "b"]).model_copy(update={"series": [Series(name="s", x=["a", "b"], y=[1.0, 2.5])]})
+    assert {"1.000", "2.500"} <= set(texts(halves))
 
 
 def test_many_or_long_names_lie_on_their_side() -> None:

@@ -142,6 +142,8 @@ def test_chats_that_do_not_fit_or_teach_nothing_are_refused() -> None:
     with pytest.raises(IngotError, match="41") as caught:
         pack_chats([fine, Rendered("", [1] * 9, [True] * 9)], 8, line_of=[7, 41].__getitem__)
     assert (caught.value.code, caught.value.details["found"]) == ("chat-too-long", 9)
+    with pytest.raises(IngotError, match=r"2 of 4 .*: 2, 4; the longest, on line 4, has 12"):
+        pack_chats(iter([fine, Rendered("", [1] * 9, [True] * 9), fine, Rendered("", [1] * 12, [True] * 12)]), 8)
     for mask in ([False, False], [True, False]):
         with pytest.raises(IngotError) as caught:
             pack_chats([fine, Rendered("", [1, 2], mask)], 8)

@@ -15,10 +15,10 @@ import pytest
 from ingot import IngotError
 from ingot.adapt.load import LanguageModel
 from ingot.cli import main
+from ingot.core.console import visible
 from ingot.infer.conversation import Conversation
 from ingot.infer.engine import generate
 from ingot.infer.sampling import Sampling
-from ingot.infer.terminal import visible
 from ingot.text.chat import render
 
 Tiny = Callable[..., LanguageModel]

@@ -10,10 +10,11 @@ import ingot
 from ingot import IngotError
 from ingot.adapt.load import LanguageModel
 from ingot.cli import main
+from ingot.core.console import visible
 from ingot.infer.engine import generate
 from ingot.infer.generate import GenerateOptions
 from ingot.infer.sampling import Sampling
-from ingot.infer.terminal import visible, write
+from ingot.infer.terminal import write
 from ingot.text.chat import render
 
 Tiny = Callable[..., LanguageModel]

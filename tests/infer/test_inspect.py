@@ -15,8 +15,8 @@ from ingot.core.errors import IngotError
 from ingot.core.report import Maps, Report, Table
 from ingot.infer.inspection.capture import CROSS, DECODER, ENCODER, SELF, Seen, look
 from ingot.infer.inspection.page import heads
-from ingot.infer.inspection.tokens import readable
 from ingot.model.encoder_decoder import EncoderDecoder
+from ingot.text.readable import readable
 from ingot.text.tokenizer import Tokenizer
 
 ALL = tiny.CONFIGS | tiny.ENCODERS | tiny.ENCODER_DECODERS

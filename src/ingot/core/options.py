@@ -75,9 +75,10 @@ def required(help: str, **limits: Any) -> Any:
     return Field(description=help, **limits)
 
 
-def option(default: Any, help: str, **limits: Any) -> Any:
-    """An option with a default, given by name. `limits` are pydantic's: ge, gt, le, lt, pattern."""
-    return Field(default=default, description=help, **limits)
+def option(default: Any, help: str, *, plain: bool = False, **limits: Any) -> Any:
+    """An option with a default, given by name. `limits` are pydantic's: ge, gt, le, lt, pattern. On the command line a
+    `plain` one of a group goes without the group's name."""
+    return Field(default=default, description=help, json_schema_extra={"plain": True} if plain else None, **limits)
 
 
 class Outcome(Protocol):
@@ -110,6 +111,11 @@ class Verb(Generic[O, R]):
 def verb(options: type[O]) -> Callable[[Callable[[O], R]], Verb[O, R]]:
     """Decorator: make `function(options)` a verb."""
     return lambda function: Verb(function, options)
+
+
+def is_plain(field: Any) -> bool:
+    """Is an option of a group asked for without the group's name?"""
+    return bool(_extra(field).get("plain"))
 
 
 def _extra(field: Any) -> dict[str, Any]:

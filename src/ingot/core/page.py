@@ -12,10 +12,24 @@ import json
 from functools import partial
 from importlib import resources
 
-from ingot.core import heat, life, maps, plot
+from ingot.core import heat, life, maps, plot, samples
 from ingot.core.format import decimals_of, label, show, unit_of, visible
 from ingot.core.language import sentence
-from ingot.core.report import Cell, Flow, HeatMap, Interval, Language, Maps, Plot, Prose, Report, Section, Table, Unit
+from ingot.core.report import (
+    Cell,
+    Flow,
+    HeatMap,
+    Interval,
+    Language,
+    Maps,
+    Plot,
+    Prose,
+    Report,
+    Samples,
+    Section,
+    Table,
+    Unit,
+)
 
 NUM_CARDS = 8
 """More numbers than this stand in a table."""
@@ -122,6 +136,8 @@ def _section(section: Section, number: int, report: Report) -> str:
         body, note = heat.table(section, report.language), section.note
     elif isinstance(section, Maps):
         body, note = maps.pictures(section), section.note
+    elif isinstance(section, Samples):
+        body, note = samples.html_of(section), section.note
     elif isinstance(section, Flow):
         body, note = f'<div class="scroll">{life.svg(section)}</div>', section.note
     else:

@@ -144,7 +144,7 @@ def _bars(axes: Axes, plot: Plot, index: int, names: list[str], sideways: bool, 
         whiskers["xerr" if sideways else "yerr"] = error
     draw = axes.barh if sideways else axes.bar
     bars = draw(at, values, width * 0.9, color=COLOURS[index % NUM_COLOURS], **whiskers)
-    decimals = decimals_of([y for series in plot.series for y in series.y], plot.unit)
+    decimals = _decimals(plot)
     axes.bar_label(
         bars,
         [show(value, plot.unit, language, decimals) for value in values],
@@ -152,6 +152,13 @@ def _bars(axes: Axes, plot: Plot, index: int, names: list[str], sideways: bool, 
         fontsize=FONT * 0.7,
         color=INK,
     )
+
+
+def _decimals(plot: Plot) -> int:
+    """Decimals of the values beside bars: none where all of them are whole."""
+    values = [y for series in plot.series for y in series.y if y is not None]
+    whole = plot.unit == "number" and all(value.is_integer() for value in values)
+    return 0 if whole else decimals_of([*values], plot.unit)
 
 
 def _points(axes: Axes, series: Series, index: int, joined: bool) -> None:

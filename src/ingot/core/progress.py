@@ -29,6 +29,11 @@ def say(code: str, **details: object) -> None:
     LOGGER.info(text(code, **details))
 
 
+def tell(words: str) -> None:
+    """Tell the user what is no sentence of ours: a picture, or a text that was read."""
+    LOGGER.info("%s", words)
+
+
 def warn(code: str, **details: object) -> None:
     """The same, for something the user should know and may want to change."""
     LOGGER.warning(text(code, **details))

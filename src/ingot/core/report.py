@@ -187,6 +187,41 @@ class Prose(Part):
     text: Text
 
 
+class Piece(Part):
+    """A stretch of written text: is it learnt, and is it one special token?"""
+
+    text: Text
+    learnt: bool = False
+    special: bool = False
+
+
+class Written(Part):
+    """A text in pieces under a heading, and the first of its `num_tokens` tokens; a `half` stands beside the next."""
+
+    title: Text
+    pieces: list[Piece]
+    tokens: list[Piece] = Field(default_factory=list)
+    num_tokens: int = 0
+    half: bool = False
+
+
+class Sample(Part):
+    """One record as a model reads it."""
+
+    title: Text
+    texts: list[Written]
+
+
+class Samples(Part):
+    """Records as a model reads them, with what is learnt of them marked; `names` say what the marks mean."""
+
+    kind: Literal["samples"] = "samples"
+    title: Text
+    samples: list[Sample]
+    names: tuple[Text, Text, Text, Text]
+    note: Text = ""
+
+
 class FlowInput(Part):
     """One thing that goes into a step: the step it comes from and the option it is given to."""
 
@@ -213,7 +248,7 @@ class Flow(Part):
     note: Text = ""
 
 
-Section = Annotated[Table | Plot | HeatMap | Maps | Prose | Flow, Field(discriminator="kind")]
+Section = Annotated[Table | Plot | HeatMap | Maps | Prose | Samples | Flow, Field(discriminator="kind")]
 
 
 class Report(Part):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 VERBS = {
     "world": "ingot.data.world_verb:world",
     "data clean": "ingot.data.clean.verb:data_clean",
+    "data show": "ingot.data.show.verb:data_show",
     "data manifest": "ingot.data.manifest_verb:data_manifest",
     "tokenizer train": "ingot.data.tokenizer_verb:tokenizer_train",
     "tokenizer compare": "ingot.evaluate.tokenizers.compare:tokenizer_compare",

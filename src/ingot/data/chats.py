@@ -1,167 +1,174 @@
-"""Reading conversations: the messages format, ShareGPT, Alpaca and prompt/completion, from .jsonl, .json or .parquet.
+"""Reading conversations: messages, ShareGPT, Alpaca, Dolly and prompt/completion, from .jsonl, .json or .parquet.
 
-Each record says by its keys which format it is; all become lists of {"role", "content"} messages. A record that is
-none of them, or has a turn missing or out of order, is refused by file and line.
+Each record says by its keys which form it is (`chat_forms`); all become messages with `tool_calls`, and the tools that
+are offered. A record that is none of them, has a turn missing, empty or out of order, or is a preference, is refused
+by file and line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ingot.core.errors import IngotError, fail
-from ingot.data.files import check_text, kind, read_records
+from ingot.core.language import text
+from ingot.core.progress import warn
+from ingot.data.chat_forms import FORMS, find_form, unread
+from ingot.data.files import check_text
 from ingot.data.licence import stated_licence
-from ingot.data.manifest import Manifest, licence_of
-from ingot.text.chat import Rendered, check_messages, render
+from ingot.data.pair_forms import kind_of
+from ingot.data.records import place, places, stream
+from ingot.data.turns import Messages, Tools, check_turns, read_tools, strings
+from ingot.text.chat import Rendered, check_messages, render, template_source
 from ingot.text.tokenizer import Tokenizer
 
-Messages = list[dict[str, Any]]
+T = TypeVar("T")
 
 
 class Chat(NamedTuple):
-    """A conversation, the line (or record) it stands on, its file's name, and its licence if known."""
+    """A conversation, the line (or record) it stands on, its file's name, and its licence if known. `learn` are the
+    numbers of the messages to learn, where that is not every one of the assistant's; `form` is how it was stored,
+    `unread` what of the record was not read."""
 
     messages: Messages
     line: int
     source: str = ""
     licence: str | None = None
+    tools: Tools | None = None
+    learn: frozenset[int] | None = None
+    form: str = "messages"
+    unread: tuple[str, ...] = ()
 
 
-def read_chats(path: str | Path) -> Iterator[Chat]:
-    """The conversations of a file, or of the `chat` files of a directory's manifest, one after the other. `licence` (or
-    `license`) beside one speaks for it, else its file's manifest does.
+def read_chats(path: str | Path, *, skip_bad: bool = False) -> Iterator[Chat]:
+    """The conversations of a file, or of the `chat` files of a directory's manifest, one after the other.
 
-    Raises `no-such-data`, `unknown-chat-type`, `no-chat-files`, `bad-record`, `unknown-chat-format`, `bad-chat` (line,
-    message and reason) and `empty-chats`.
+    Wrong records are refused with the number of them, or with `skip_bad` said and left out. `licence` (or `license`)
+    beside a conversation speaks for it, else its file's manifest does.
+
+    Raises `no-such-data`, `unknown-chat-type`, `no-chat-files`, `bad-record`, `unknown-chat-format`, `other-kind`,
+    `bad-chat` (line, message and reason) and `empty-chats`.
     """
-    path = Path(path)
-    empty = True
-    for file, licence in chat_files(path):
-        for line, record in read_records(file):
-            empty = False
-            yield _chat(file, line, record, licence)
-    if empty:
-        raise fail("empty-chats", path=path)
+    return stream(path, chat_of, skip_bad=skip_bad)
 
 
-def count_chats(path: Path) -> int:
-    """How many records `read_chats` will look at."""
-    return sum(1 for file, _ in chat_files(path) for _ in read_records(file))
+def chat_of(path: Path, line: int, record: dict[str, Any], licence: str | None = None) -> Chat:
+    """A record as a conversation. Raises what `read_chats` says of it."""
+    require_kind("chats", path, line, record)
+    name = find_form(record, FORMS)
+    if name is None:
+        raise unknown_form(path, line, record)
+
+    def read() -> Chat:
+        messages, first = FORMS[name].read(record)
+        check_messages(messages)
+        check_turns(messages)
+        kept, learn = _learnt(messages, first)
+        whose = stated_licence(record) or licence
+        tools, rest = read_tools(record.get("tools")), unread(record, FORMS[name])
+        return Chat(kept, line, path.name, whose, tools, learn, name, rest)
+
+    chat = explained(path, line, read)
+    check_strings(path, line, chat.messages, chat.tools)
+    return chat
+
+
+def require_kind(kind: str, path: Path, line: int, record: dict[str, Any]) -> None:
+    """Raises `other-kind` where a record is no conversation (or pair, or labelled answer) but one of the others."""
+    found = kind_of(record)
+    if found != kind:
+        raise fail("other-kind", path=path, line=line, place=place(path, line), found=text(f"kind-{found}"),
+                   wanted=text(f"kind-{kind}"), more="")  # fmt: skip
+
+
+def unknown_form(path: Path, line: int, record: dict[str, Any]) -> IngotError:
+    """`unknown-chat-format` with the record's keys."""
+    found = ", ".join(map(str, record)) or "-"
+    return fail("unknown-chat-format", path=path, line=line, place=place(path, line), found=found, more="")
+
+
+def explained(path: Path, line: int, read: Callable[[], T]) -> T:
+    """What `read` gives; what it raises as `bad-chat` with the place."""
+    try:
+        return read()
+    except IngotError as error:
+        where = {"path": path, "line": line, "place": place(path, line)}
+        raise fail("bad-chat", **where, reason=str(error), more="") from error
+
+
+def check_strings(path: Path, line: int, *values: object) -> None:
+    """Raises `bad-record` where a string below the values cannot be written as UTF-8."""
+    for value in values:
+        for string in strings(value):
+            check_text(path, line, string)
 
 
 def render_chat(chat: Chat, tokenizer: Tokenizer) -> Rendered:
     """Render a conversation for training. Raises `chat-not-rendered` or `no-target` with its line."""
+    found = render_at(chat.line, chat.messages, tokenizer, chat.tools, chat.learn)
+    if not any(found.mask):
+        raise fail("no-target", number=chat.line)
+    return found
+
+
+def render_at(
+    line: int, messages: Messages, tokenizer: Tokenizer, tools: Tools | None, learn: frozenset[int] | None
+) -> Rendered:
+    """Render one conversation. Raises `chat-not-rendered` with its line for what lies in it alone."""
     try:
-        rendered = render(chat.messages, tokenizer)
+        return render(messages, tokenizer, tools=tools, learn=learn)
     except IngotError as error:
         if error.code not in PER_CHAT:
             raise
-        raise fail("chat-not-rendered", line=chat.line, reason=str(error)) from error
-    if not any(rendered.mask):
-        raise fail("no-target", number=chat.line)
-    return rendered
+        raise fail("chat-not-rendered", line=line, reason=str(error)) from error
 
 
-PER_CHAT = {"bad-message", "no-messages", "template-refused", "template-reads-specials", "mask-not-derivable"}
+PER_CHAT = {"bad-message", "no-messages", "template-refused", "template-reads-specials", "template-ignores-calls",
+            "mask-not-derivable"}  # fmt: skip
 """Errors that lie in one conversation; any other would come with every one of them."""
 
 
-def chat_files(path: Path) -> list[tuple[Path, str | None]]:
-    """The files that `read_chats` reads, each with the licence its manifest gives."""
-    if not path.exists():
-        raise fail("no-such-data", path=path)
-    if path.is_dir():
-        manifest = Manifest.read(path)
-        files = [(path / entry.file, entry.licence) for entry in manifest.files("chat")] if manifest else []
-        if not files:
-            raise fail("no-chat-files", path=path)
-        return files
-    if kind(path) not in {".jsonl", ".json", ".parquet"}:
-        raise fail("unknown-chat-type", path=path)
-    return [(path, licence_of(path))]
+class TemplateWatch:
+    """Notices what a template leaves out of conversations, or writes into them from elsewhere; and tells at the end."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._left_out: dict[str, list[int]] = {"system": [], "user": [], "reasoning": []}
+        self._is_dated = False
+
+    def see(self, chat: Chat, rendered: Rendered) -> None:
+        """One conversation, and what became of it."""
+        self._is_dated = self._is_dated or "strftime_now" in template_source(self._tokenizer, chat.tools)
+        for part in left_out(chat, rendered.text):
+            self._left_out[part].append(chat.line)
+
+    def tell(self) -> None:
+        """Warn of what was seen."""
+        if self._is_dated:
+            warn("template-dated")
+        for part, lines in self._left_out.items():
+            if lines:
+                warn("template-leaves-out", part=text(f"part-{part}"), count=f"{len(lines):,}", places=places(lines))
 
 
-def _chat(path: Path, line: int, record: dict[str, Any], licence: str | None) -> Chat:
-    convert = next((convert for keys, convert in FORMATS.items() if set(keys) <= record.keys()), None)
-    if convert is None:
-        found = ", ".join(map(str, record)) or "nothing"
-        raise fail("unknown-chat-format", path=path, line=line, found=found)
-    try:
-        messages = convert(record)
-        check_messages(messages)
-        _check_turns(messages)
-    except IngotError as error:
-        raise fail("bad-chat", path=path, line=line, reason=str(error)) from error
-    for message in messages:
-        if isinstance(message.get("content"), str):
-            check_text(path, line, message["content"])
-    return Chat(messages, line, path.name, stated_licence(record) or licence)
+def left_out(chat: Chat, written: str) -> set[str]:
+    """What of a conversation its rendered text does not hold: "system", "user", or the "reasoning" of the last turn."""
+    said = [(message["role"], message.get("content")) for message in chat.messages]
+    said.append(("reasoning", chat.messages[-1].get("reasoning_content")))
+    texts = [(part, content.strip()) for part, content in said if isinstance(content, str)]
+    return {part for part, content in texts if part in {"system", "user", "reasoning"} and content not in written}
 
 
-def _check_turns(messages: Messages) -> None:
-    """Training needs a user turn before each assistant turn, and an assistant turn at all."""
-    before = ""
-    for number, message in enumerate(messages, start=1):
-        role = message["role"]
-        if role == before and role in {"user", "assistant"}:
-            raise fail("bad-message", number=number, reason=f"two {role} messages in a row")
-        if role == "assistant" and before not in {"user", "tool"}:
-            raise fail("bad-message", number=number, reason=f"an assistant message follows {before or 'nothing'}")
-        before = role
-    if all(message["role"] != "assistant" for message in messages):
+def _learnt(messages: Messages, first: int) -> tuple[Messages, frozenset[int] | None]:
+    """The messages without their `weight`, and which of them are learnt: none before `first`, none of weight 0."""
+    kept = [{key: value for key, value in message.items() if key != "weight"} for message in messages]
+    weights = [message.get("weight", 1) for message in messages]
+    for number, weight in enumerate(weights, start=1):
+        if weight not in (0, 1):
+            raise fail("bad-message", number=number, reason=text("turns-weight", found=f"{weight!r:.40}"))
+    turns = [number for number, message in enumerate(messages) if message["role"] == "assistant"]
+    learn = frozenset(number for number in turns if number >= first and weights[number])
+    if not learn:
         raise fail("no-assistant-turn")
-
-
-def _messages(record: dict[str, Any]) -> Messages:
-    messages = record["messages"]
-    if not isinstance(messages, list):
-        raise fail("bad-message", number=1, reason=f"messages is {messages!r:.60}, not a list")
-    return messages
-
-
-def _sharegpt(record: dict[str, Any]) -> Messages:
-    """{"conversations": [{"from": "human", "value": "..."}]}, with `system` beside it in some sets."""
-    turns = record["conversations"]
-    if not isinstance(turns, list):
-        raise fail("bad-message", number=1, reason=f"conversations is {turns!r:.60}, not a list")
-    system = record.get("system")
-    messages: Messages = [{"role": "system", "content": system}] if isinstance(system, str) and system else []
-    for number, turn in enumerate(turns, start=1):
-        if not isinstance(turn, dict) or turn.get("from") not in SPEAKERS:
-            raise fail(
-                "bad-message", number=number, reason=f"`from` must be one of {', '.join(SPEAKERS)}: {turn!r:.60}"
-            )
-        messages.append({"role": SPEAKERS[turn["from"]], "content": turn.get("value")})
-    return messages
-
-
-SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "chatgpt": "assistant",
-            "system": "system", "function_call": "assistant", "observation": "tool", "tool": "tool"}  # fmt: skip
-
-
-def _alpaca(record: dict[str, Any]) -> Messages:
-    """{"instruction", "input" (may be empty or absent), "output"}."""
-    given = [record["instruction"], record.get("input") or ""]
-    question = "\n\n".join(part for part in given if part) if all(isinstance(part, str) for part in given) else given
-    return _pair(record, question, record["output"])
-
-
-def _prompt_completion(record: dict[str, Any]) -> Messages:
-    return _pair(record, record["prompt"], record["completion"])
-
-
-def _pair(record: dict[str, Any], question: object, answer: object) -> Messages:
-    system = record.get("system")
-    first: Messages = [{"role": "system", "content": system}] if isinstance(system, str) and system else []
-    return [*first, {"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-
-
-FORMATS: dict[tuple[str, ...], Callable[[dict[str, Any]], Messages]] = {
-    ("messages",): _messages,
-    ("conversations",): _sharegpt,
-    ("instruction", "output"): _alpaca,
-    ("prompt", "completion"): _prompt_completion,
-}
-"""The keys a record has in each format, and how it becomes messages."""
+    return kept, None if learn == frozenset(turns) else learn

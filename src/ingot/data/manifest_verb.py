@@ -18,11 +18,12 @@ from ingot.core.errors import fail, nearest
 from ingot.core.files import file_digest
 from ingot.core.options import Options, argument, option, verb
 from ingot.core.progress import say, track, warn
-from ingot.data.chats import Chat, read_chats
 from ingot.data.files import read_records
+from ingot.data.kinds import KINDS, kind_in
 from ingot.data.licence import UNSTATED, check_licence, join_licences
 from ingot.data.manifest import NAME, DataSet, Manifest, Role
-from ingot.data.read import Document, data_files, read_documents, unlisted_files
+from ingot.data.read import data_files, read_documents, unlisted_files
+from ingot.data.records import stream
 from ingot.text.tokenizer import Tokenizer
 
 BATCH = 1000
@@ -131,12 +132,12 @@ def count(directory: Path, entry: DataSet, tokenizer: Tokenizer | None = None) -
 
 
 def _count_chats(path: Path) -> tuple[dict[str, int], str | None]:
-    """Conversations of a file, and the licence that all of them together have."""
-    licences = [_licence(chat, path) for chat in read_chats(path)]
+    """Conversations, pairs or labelled answers of a file, and the licence that all of them together have."""
+    licences = [_licence(chat, path) for chat in stream(path, KINDS[kind_in(path)])]
     return {"documents": len(licences)}, join_licences(licences)
 
 
-def _licence(item: Document | Chat, path: Path) -> str | None:
+def _licence(item: Any, path: Path) -> str | None:
     return check_licence(item.licence, f"{path}:{item.line}") if item.licence else None
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from ingot.core.errors import fail
 from ingot.core.files import naming_a_full_disk, write_file
 from ingot.core.model_dir import read_json
+from ingot.data.fit import too_long
 from ingot.text.chat import Rendered
 
 Ints = NDArray[np.int32]
@@ -156,18 +157,9 @@ def pack_chats(
     """Pack rendered conversations: targets are what their masks say. None is ever cut.
 
     `line_of` gives the line that errors name, from a conversation's number; `directory` as in `pack_documents`.
-    Raises `chat-too-long`, `no-target` and `no-rows`.
+    Raises `chat-too-long` (with how many are), `no-target` and `no-rows`.
     """
-
-    def piece(number: int, chat: Rendered) -> Piece:
-        if room(len(chat.ids)) > length:
-            raise fail("chat-too-long", number=line_of(number), found=room(len(chat.ids)), length=length)
-        if not any(chat.mask[1:]):
-            raise fail("no-target", number=line_of(number))
-        return np.asarray(chat.ids, np.int32), np.asarray(chat.mask, np.bool_), number
-
-    pieces = (piece(number, chat) for number, chat in enumerate(chats))
-    return _pack(pieces, length, pad, room, directory, buffer_tokens)
+    return _pack(_chats(chats, length, line_of, room), length, pad, room, directory, buffer_tokens)
 
 
 def open_rows(directory: Path) -> Rows:
@@ -178,6 +170,21 @@ def open_rows(directory: Path) -> Rows:
                               for name, dtype in _DTYPES.items())  # fmt: skip
     numbers, begins = (np.memmap(directory / f"{name}.bin", np.int64, "r") for name in _MEMBERS)
     return Rows(ids, segments, targets, Members(numbers, begins))
+
+
+def _chats(chats: Iterable[Rendered], length: int, line_of: Callable[[int], int], room: Room) -> Iterator[Piece]:
+    """Conversations as pieces; once one is too long the others are only counted."""
+    long: list[tuple[int, int]] = []
+    number = -1
+    for number, chat in enumerate(chats):
+        if room(len(chat.ids)) > length:
+            long.append((room(len(chat.ids)), line_of(number)))
+        elif not any(chat.mask[1:]):
+            raise fail("no-target", number=line_of(number))
+        elif not long:
+            yield np.asarray(chat.ids, np.int32), np.asarray(chat.mask, np.bool_), number
+    if long:
+        raise too_long(long, number + 1, length)
 
 
 def segment_positions(segments: NDArray[Any]) -> Ints:

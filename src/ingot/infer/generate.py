@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ingot.adapt.load import LanguageModel, load
+from ingot.core.console import visible
 from ingot.core.errors import fail
 from ingot.core.files import write_file
 from ingot.core.options import argument, option, verb
@@ -24,7 +25,7 @@ from ingot.infer import engine
 from ingot.infer.options import CommonSampling, RareSampling, Sampling
 from ingot.infer.prompts import Prompt, make_prompt, read_prompts, warn_if_turns_do_not_end
 from ingot.infer.sequence import Sequence
-from ingot.infer.terminal import visible, write
+from ingot.infer.terminal import write
 
 
 class GenerateOptions(CommonSampling):

@@ -9,13 +9,15 @@ such a string in a message differently from other text is refused, since then ne
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from ingot.core.errors import fail
-from ingot.text.mask import target_spans
-from ingot.text.template import run_template, template_variables
+from ingot.core.language import text
+from ingot.text.mask import REASONING, refuse_unwritten_calls, target_spans
+from ingot.text.template import frozen_clock, run_template, template_variables
 from ingot.text.tokenizer import Tokenizer
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -39,11 +41,16 @@ DEFAULT_CHAT_TEMPLATE = """\
 
 @dataclass(frozen=True)
 class Rendered:
-    """A conversation ready for a model. `mask[i]` says that the assistant must produce `ids[i]`."""
+    """A conversation ready for a model. `mask[i]` says that the assistant must produce `ids[i]`.
+
+    `stretches` divides the text: where each stretch ends, whether it is one special token of the template's, and
+    whether it is learnt.
+    """
 
     text: str
     ids: list[int]
     mask: list[bool]
+    stretches: tuple[tuple[int, bool, bool], ...] = ()
 
 
 def render(
@@ -52,34 +59,42 @@ def render(
     *,
     add_generation_prompt: bool = False,
     tools: list[dict[str, Any]] | None = None,
+    learn: Collection[int] | None = None,
 ) -> Rendered:
     """Render a conversation with the tokenizer's chat template.
 
     `text` equals transformers' `apply_chat_template`, `ids` its tokenisation, except that special-token strings inside
     messages and tools stay text. The mask covers each assistant turn: what follows the generation prompt up to and with
-    the end-of-turn token (or, where the template has generation tags, exactly what they enclose).
+    the end-of-turn token (or, where the template has generation tags, exactly what they enclose); with `learn` only
+    the messages of these numbers, from 0. What ends with a generation prompt is to be answered, not learnt: no mask.
 
     Raises `no-chat-template`, `bad-template`, `template-refused`, `template-limit`, `bad-message` (number of the
-    message and what is wrong), `template-ignores-tools`, `template-reads-specials` and `mask-not-derivable`.
+    message and what is wrong), `template-ignores-tools`, `template-reads-specials`, and where there is a mask
+    `template-ignores-calls` and `mask-not-derivable`.
     """
     source = template_source(tokenizer, tools)
     check_messages(messages)
     shield = Shield(tokenizer)
-    shown, shown_tools = shield.hide([_plain(message) for message in messages]), shield.hide(tools)
+    plain = [_plain(message) for message in messages]
+    shown, shown_tools = [shield.hide_message(message) for message in plain], shield.hide(tools)
+
+    base = {**tokenizer.special_tokens, "documents": None, "strftime_now": frozen_clock()}
 
     def run(some: list[dict[str, Any]], prompt: bool) -> str:
-        variables = {"messages": some, "tools": shown_tools, "documents": None, "add_generation_prompt": prompt}
-        return run_template(source, {**tokenizer.special_tokens, "generation_marks": shield.marks, **variables})
+        variables = {"messages": some, "tools": shown_tools, "add_generation_prompt": prompt}
+        return run_template(source, {**base, "generation_marks": shield.marks, **variables})
 
-    text = run(shown, add_generation_prompt)
+    found = run(shown, add_generation_prompt)
     if shield.used:
-        plain = {"messages": [_plain(message) for message in messages], "tools": tools, "documents": None}
-        variables = {**tokenizer.special_tokens, "generation_marks": ("", ""), **plain}
-        expected = run_template(source, {**variables, "add_generation_prompt": add_generation_prompt})
-        if shield.reveal(text) != expected:
+        variables = {"messages": plain, "tools": tools, "add_generation_prompt": add_generation_prompt}
+        expected = run_template(source, {**base, "generation_marks": ("", ""), **variables})
+        if shield.reveal(found) != expected:
             raise fail("template-reads-specials", found=", ".join(sorted(set(shield.used))))
-    spans = target_spans(source, text, shown, run, shield, add_generation_prompt)
-    return shield.assemble(text, spans)
+    if add_generation_prompt:
+        return shield.assemble(found, [])
+    refuse_unwritten_calls(shown, run, shield)
+    wanted = set(range(len(messages)) if learn is None else learn)
+    return shield.assemble(found, target_spans(source, found, shown, run, shield, wanted))
 
 
 def end_of_turn(tokenizer: Tokenizer) -> int | None:
@@ -115,19 +130,28 @@ def check_messages(messages: list[dict[str, Any]]) -> None:
 def _wrong(message: object, before: object) -> str:
     """What is wrong with one message, "" when nothing is."""
     if not isinstance(message, dict):
-        return f"a message is an object with role and content, not {message!r:.60}"
+        return text("message-no-object", found=f"{message!r:.60}")
     role, content = message.get("role"), message.get("content")
     if role not in ROLES:
-        return f"role {role!r} is none of {', '.join(ROLES)}"
+        return text("message-role", found=repr(role), known=", ".join(ROLES))
     if role in {"system", "developer"} and before not in {None, "system", "developer"}:
-        return f"a {role} message stands only at the beginning, not after {before}"
+        return text("message-system-late", role=role, before=before)
     if role == "tool" and before not in {"assistant", "tool"}:
-        return f"a tool message answers an assistant message, not {before or 'nothing'}"
+        return text("message-tool-early", before=before or "-")
     if content is None and not (role == "assistant" and message.get("tool_calls")):
-        return "it has no content"
+        return text("message-no-content")
     if not (content is None or isinstance(content, str) or _is_parts(content)):
-        return f'its content is neither a string nor a list of {{"type": "text", "text": ...}}: {content!r:.60}'
+        return text("message-content", found=f"{content!r:.60}")
+    calls = message.get("tool_calls")
+    if calls is not None and not (isinstance(calls, list) and all(map(_is_call, calls))):
+        return text("message-calls", found=f"{calls!r:.60}")
     return ""
+
+
+def _is_call(call: object) -> bool:
+    """{"function": {"name": ...}}, or the same without the outer object."""
+    inner = call.get("function", call) if isinstance(call, dict) else None
+    return isinstance(inner, dict) and isinstance(inner.get("name"), str)
 
 
 def _is_parts(content: object) -> bool:
@@ -137,9 +161,10 @@ def _is_parts(content: object) -> bool:
 
 
 def _plain(message: dict[str, Any]) -> dict[str, Any]:
-    """A message as transformers shows it to a template: reasoning under each of the names that templates read."""
-    names = ("reasoning_content", "thinking", "reasoning")
-    reasoning = next((message[name] for name in names if message.get(name) is not None), None)
+    """A message as transformers shows it to a template: no keys without a value, and reasoning under each of the names
+    that templates read."""
+    message = {key: value for key, value in message.items() if value is not None}
+    reasoning = next((message[name] for name in REASONING if name in message), None)
     return message if reasoning is None else {"thinking": reasoning, **message, "reasoning_content": reasoning}
 
 
@@ -158,13 +183,25 @@ class Shield:
         self._hidden = re.compile(rf"{self.nonce}(\d{{6}})7")
         self._mark = re.compile(f"{self.marks[0]}|{self.marks[1]}")
 
+    def digits(self, number: int) -> str:
+        """Digits that stand for something else in a rendering."""
+        return f"{self.nonce}{number:06}5"
+
+    def hide_message(self, message: dict[str, Any]) -> dict[str, Any]:
+        """`hide` below a message's own keys; its role is one of the known words."""
+        return {key: value if key == "role" else self.hide(value) for key, value in message.items()}
+
     def hide(self, value: Any) -> Any:
-        """The value with every special-token string below it hidden; roles are fixed words and stay."""
+        """The value with every special-token string below it hidden, in the keys of objects too."""
         if isinstance(value, str):
             return self._tokenizer.fragment_pattern.sub(self._stand_in, value)
         if isinstance(value, dict):
-            return {key: item if key == "role" else self.hide(item) for key, item in value.items()}
+            return {self._hide_key(key): self.hide(item) for key, item in value.items()}
         return [self.hide(item) for item in value] if isinstance(value, list | tuple) else value
+
+    def _hide_key(self, key: Any) -> Any:
+        """A plain word is what a template looks for ("name", "arguments") and no special token."""
+        return key if not isinstance(key, str) or re.fullmatch(r"\w+", key) else self.hide(key)
 
     def _stand_in(self, fragment: re.Match[str]) -> str:
         self.used.append(fragment[0])
@@ -188,16 +225,20 @@ class Shield:
         """Encode a rendered text; `spans` are the targets, in characters of the hidden text."""
         borders = sorted({0, len(text), *(edge for span in spans for edge in span)})
         pieces: list[str | int] = []
+        stretches: list[tuple[int, bool, bool]] = []
         moved: dict[int, int] = {0: 0}
         size = 0
         for begin, end in pairwise(borders):
+            inside = any(first <= begin < last for first, last in spans)
             for piece in self._tokenizer.split_specials(text[begin:end]):
                 pieces.append(self.reveal(piece) if isinstance(piece, str) else piece)
-                size += len(self._text(pieces[-1]))
+                written = len(self._text(pieces[-1]))
+                size += written
+                stretches += [(size, isinstance(piece, int), inside)] if written else []
             moved[end] = size
         found = self._tokenizer.encode_pieces(pieces)
         mask = _mask(found.begins, found.ends, [(moved[begin], moved[end]) for begin, end in spans])
-        return Rendered("".join(map(self._text, pieces)), found.ids, mask)
+        return Rendered("".join(map(self._text, pieces)), found.ids, mask, tuple(stretches))
 
     def _text(self, piece: str | int) -> str:
         return piece if isinstance(piece, str) else str(self._tokenizer.added_tokens[piece].content)

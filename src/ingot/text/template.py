@@ -99,7 +99,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
         self.filters |= {"tojson": _tojson, "bounded_loop": _loop, "bounded_concat": _concat, "join": _join_filter,
                          "replace": _replace, "indent": _indent}  # fmt: skip
         self.globals = {"range": self.globals["range"], "namespace": _Namespace, "dict": dict,
-                        "raise_exception": _raise, "strftime_now": _strftime_now}  # fmt: skip
+                        "raise_exception": _raise}  # fmt: skip
         self.concat = bounded_join  # type: ignore[method-assign]
 
     def _generate(self, source: nodes.Template, *args: Any, **kwargs: Any) -> str:
@@ -139,6 +139,7 @@ def compile_template(source: str) -> jinja2.Template:
 def run_template(source: str, variables: dict[str, Any]) -> str:
     """Render. Raises `template-refused` when the template itself raises, `template-limit` when it runs away."""
     template = compile_template(source)
+    variables = {"strftime_now": frozen_clock(), **variables}
     token = _DEADLINE.set(time.monotonic() + MAX_SECONDS)
     try:
         return template.render(**variables)
@@ -281,10 +282,16 @@ def _raise(message: str) -> None:
     raise jinja2.TemplateError(message)
 
 
-def _strftime_now(format: str) -> str:
-    if re.search(r"%[^a-zA-Z%]*\d{3}", format):
-        raise TemplateLimitError("it pads a date to a great width")
-    return datetime.datetime.now().strftime(format)
+def frozen_clock() -> Callable[[str], str]:
+    """`strftime_now` that stands still: however often a conversation is rendered, it is rendered at one moment."""
+    moment = datetime.datetime.now()
+
+    def strftime_now(format: str) -> str:
+        if re.search(r"%[^a-zA-Z%]*\d{3}", format):
+            raise TemplateLimitError("it pads a date to a great width")
+        return moment.strftime(format)
+
+    return strftime_now
 
 
 class _Namespace(jinja2.utils.Namespace):

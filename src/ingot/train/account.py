@@ -20,11 +20,11 @@ from ingot.core.files import path_digest
 from ingot.core.hallmark import Source
 from ingot.core.model_dir import Draft
 from ingot.core.progress import warn
-from ingot.data.chats import chat_files
 from ingot.data.licence import UNSTATED, check_licence, join_licences
 from ingot.data.manifest import described
 from ingot.data.pack import Rows
 from ingot.data.read import data_files, unlisted_files
+from ingot.data.records import chat_files
 from ingot.text.tokenizer import Tokenizer
 
 

@@ -28,14 +28,21 @@ class Names:
         self._begins: list[int] = []
         self._sources: list[str] = []
 
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def note(self, document: Item) -> None:
+        """Remember a document under the next number."""
+        assert isinstance(self._lines, array)
+        if not self._sources or self._sources[-1] != document.source:
+            self._begins.append(len(self._lines))
+            self._sources.append(document.source)
+        self._lines.append(document.line)
+
     def noting(self, documents: Iterable[I]) -> Iterator[I]:
         """The documents, remembered under 0, 1, 2..."""
-        assert isinstance(self._lines, array)
         for document in documents:
-            if not self._sources or self._sources[-1] != document.source:
-                self._begins.append(len(self._lines))
-                self._sources.append(document.source)
-            self._lines.append(document.line)
+            self.note(document)
             yield document
 
     def line(self, number: int) -> int:

@@ -37,7 +37,7 @@ from ingot.train.machine import default_device
 from ingot.train.offload import move
 from ingot.train.optimizers.groups import freeze
 from ingot.train.plan import Plan, make_plan
-from ingot.train.reading import read_conversations, window
+from ingot.train.reading import ConversationOptions, read_conversations, window
 from ingot.train.settings import TrainingOptions
 from ingot.train.write import measure, prove, record, write_model
 
@@ -68,10 +68,13 @@ class TuneOptions(TrainingOptions):
     as_text: bool = option(False, "the data is plain text, of which every token is learnt")
     length: int | None = option(None, "window in tokens; by default the model's own, at most 4096", ge=8)
     corpus: CorpusOptions = option(CorpusOptions(), "what is trained on and what is held out")
+    chats: ConversationOptions = option(ConversationOptions(), "how conversations are read")
 
     @model_validator(mode="after")
     def _every_option_acts(self) -> Self:
-        """What belongs to the low-rank update is refused where every weight trains."""
+        """What belongs to the low-rank update is refused where every weight trains, or to conversations of a text."""
+        if self.as_text and self.chats != ConversationOptions():
+            raise ValueError("show-mask and --chats.* are about conversations; of text every token is learnt")
         if self.method == "full" and (
             self.rank != type(self).model_fields["rank"].default or self.lora != LoRAOptions()
         ):
@@ -129,7 +132,7 @@ def _read(options: TuneOptions, model: LanguageModel, objective: Objective, leng
     allowed = options.corpus.allow_unknown_licence
     if not options.as_text:
         account = Account.of_chats(options.data, allowed)
-        return read_conversations(account, model, objective, options.objectives, length, directory)
+        return read_conversations(account, model, objective, options.objectives, length, directory, options.chats)
     account = Account(options.data, allowed)
     share = options.corpus.heldout
     return prepare(account, model.tokenizer, objective, length, share, options.seed, directory)

@@ -16,9 +16,10 @@ from ingot.core.progress import say
 from ingot.core.report import Cell, Report
 from ingot.infer.inspection import page
 from ingot.infer.inspection.capture import CROSS, Seen, look
-from ingot.infer.inspection.tokens import prompt_ids, readable, target_ids
+from ingot.infer.inspection.tokens import prompt_ids, target_ids
 from ingot.model.encoder_decoder import EncoderDecoder
 from ingot.model.parameters import count
+from ingot.text.readable import readable
 
 MOST = 128
 """Tokens that a map can still show."""
