@@ -11,6 +11,7 @@ import gc
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +27,20 @@ from ingot.core.options import verb
 from ingot.core.progress import say, warn
 from ingot.core.report import Prose, Report
 from ingot.data.manifest import heldout_files
+from ingot.data.objectives.options import Form
 from ingot.data.read import data_files
 from ingot.evaluate import perplexity, world
+from ingot.evaluate.cloze import task as cloze
 from ingot.evaluate.entrants import Entrant, baseline_index, common_window, open_entrants
 from ingot.evaluate.options import EvaluateOptions
 from ingot.evaluate.overview import flat_numbers, flat_units, overview
 from ingot.evaluate.task import Comparison, Task, dump_rows, parse_rows
+from ingot.text.tokenizer import Tokenizer
 
 TASKS: dict[str, Task] = {
     "perplexity": perplexity.TASK,
     "world": world.TASK,
+    "cloze": cloze.TASK,
 }
 
 MODELS_NAME = "raw/models.json"
@@ -48,7 +53,7 @@ def evaluate(options: EvaluateOptions) -> Report:
     _check_device(options.device)
     tasks = chosen_tasks(options.tasks)
     items = {name: task.prepare(options) for name, task in tasks.items()}
-    entrants = open_entrants(options, any(task.needs_template for task in tasks.values()))
+    entrants = open_entrants(options, partial(_check_askable, tasks))
     baseline = baseline_index(entrants, options.baseline)
     window, stride = common_window(entrants, options)
     settled = options.model_copy(update={"window": window, "stride": stride, "baseline": entrants[baseline].name})
@@ -84,6 +89,18 @@ def chosen_tasks(names: Sequence[str]) -> dict[str, Task]:
         if name not in TASKS:
             raise fail("evaluate-unknown-task", name=name, nearest=nearest(name, TASKS))
     return {name: TASKS[name] for name in names}
+
+
+def _check_askable(tasks: dict[str, Task], path: Path, tokenizer: Tokenizer, form: Form) -> None:
+    """Raises `evaluate-form`, `no-chat-template`, or what a task itself finds missing."""
+    for name, task in tasks.items():
+        if form not in task.forms:
+            able = [other for other, found in TASKS.items() if form in found.forms]
+            raise fail("evaluate-form", task=name, path=path, form=form, able=", ".join(able))
+        if task.needs_template and tokenizer.chat_template is None:
+            raise fail("no-chat-template", path=path)
+        if task.check is not None:
+            task.check(tokenizer, form)
 
 
 def _measure(

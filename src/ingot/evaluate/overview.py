@@ -16,7 +16,7 @@ from ingot.evaluate.task import TaskResult, bounds
 
 HEADLINES = (
     "bits_per_byte", "bits_per_byte.change", "told", "told.en", "told.zh", "arithmetic", "never-told.abstained",
-    "perplexity",
+    "cloze", "cloze.before", "cloze.after", "cloze_guessing", "perplexity",
 )  # fmt: skip
 COLUMNS: dict[str, tuple[str, Unit]] = {
     "weight_bytes": ("evaluate-size", "bytes"),
@@ -25,6 +25,9 @@ COLUMNS: dict[str, tuple[str, Unit]] = {
     "told": ("evaluate-told", "percent"),
     "arithmetic": ("evaluate-arithmetic", "percent"),
     "never-told.abstained": ("evaluate-never-told-abstained", "percent"),
+    "cloze": ("evaluate-gaps-title", "percent"),
+    "cloze.before": ("evaluate-gaps-before", "percent"),
+    "cloze.after": ("evaluate-gaps-after", "percent"),
 }
 """Of the table of all models, where there is such a number."""
 

@@ -65,7 +65,7 @@ class Group:
 
 def prepare(options: EvaluateOptions) -> list[Question]:
     """The questions to ask, a stratified sample of kinds and languages where `limit` says so."""
-    questions = read_questions(questions_path(options))
+    questions = read_questions(questions_path(options), Question)
     return stratified(questions, options.limit, options.seed, lambda q: (q.kind, q.lang), lambda q: q.id)
 
 
