@@ -26,6 +26,7 @@ class EvaluateOptions(Options):
     data: Path | None = option(
         None, "text to measure perplexity on: a file, a directory, or a world (its held-out text)"
     )
+    heldout: bool = option(False, "of data, only the documents that the models' training held out")
     world: Path | None = option(None, "a world directory or a questions.jsonl (default: data, where that is a world)")
     out: Path = required("directory to write the report to")
     window: int | None = option(

@@ -105,6 +105,8 @@ def _plots(entrants: Sequence[Entrant], numbers: Sequence[dict[str, Cell]]) -> I
 def _method(options: Mapping[str, Any], results: Results) -> str:
     """How it was measured, so that a reader can repeat it."""
     parts = [text(result.method, **options) for result in results.values()]
+    if options.get("heldout"):
+        parts.append(text("evaluate-method-heldout"))
     if options["limit"] is not None:
         parts.append(text("evaluate-method-limit", **options))
     return "\n\n".join([*parts, text("evaluate-method-intervals", **options)])

@@ -67,12 +67,14 @@ class TaskResult:
 @dataclass(frozen=True)
 class Task:
     """`prepare` reads and checks the items before any model is loaded. `raw` begins the names of the saved rows.
-    `forms`: the kinds of model that can be asked; `check` refuses a tokenizer without what its kind is asked with."""
+    `options` names those that only some tasks read, this one among them. `forms`: the kinds of model that can be asked;
+    `check` refuses a tokenizer without what its kind is asked with."""
 
     raw: str
     prepare: Callable[[EvaluateOptions], Sequence[Any]]
     measure: Callable[[LanguageModel, Sequence[Any], EvaluateOptions], list[Row]]
     score: Callable[[Comparison], TaskResult]
+    options: tuple[str, ...]
     needs_template: bool = False
     forms: tuple[Form, ...] = ("decoder",)
     check: Callable[[Tokenizer, Form], None] | None = None

@@ -263,4 +263,11 @@ def _percent(value: Cell) -> str:
     return f"{100 * (plain_number(value) or 0):.0f} %"
 
 
-TASK = Task(raw="answers", prepare=prepare, measure=measure, score=score, needs_template=True)
+TASK = Task(
+    raw="answers",
+    prepare=prepare,
+    measure=measure,
+    score=score,
+    options=("world", "slots", "max_tokens", "samples"),
+    needs_template=True,
+)

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from pydantic import BaseModel, ValidationError, model_validator
 
@@ -29,10 +28,16 @@ from ingot.evaluate.options import EvaluateOptions
 NAME = "truth.json"
 
 
+class Dials(BaseModel):
+    """The seed that made the world also draws its items."""
+
+    seed: int
+
+
 class Truth(BaseModel):
     """What is needed of truth.json."""
 
-    dials: dict[str, Any]
+    dials: Dials
     languages: list[Language]
     entities: list[Entity]
 
@@ -44,7 +49,7 @@ class Truth(BaseModel):
 
     def values(self, kind: str, relation: str, language: Language) -> Counter[str]:
         """Every value of a fact, with how many it is true of."""
-        owners = (entity for entity in self.entities if entity.kind == kind)
+        owners = (entity for entity in self.entities if entity.kind == kind and relation in entity.facts)
         return Counter(entity.facts[relation][language] for entity in owners)
 
 
@@ -96,7 +101,7 @@ def make_items(truth: Truth, corpus: str, num_fillers: int) -> Iterator[Item]:
     for fact in _facts(truth):
         values = truth.values(fact.entity.kind, fact.relation, fact.language)
         if len(values) > 1:
-            rng = stream(truth.dials["seed"], f"cloze/{fact.number}/{fact.relation}/{fact.language}")
+            rng = stream(truth.dials.seed, f"cloze/{fact.number}/{fact.relation}/{fact.language}")
             fillers = choose_fillers(list(values), fact.right, num_fillers, rng)
             for group in (BEFORE, AFTER):
                 yield _item(fact, group, fillers, [values[filler] for filler in fillers], corpus, rng)

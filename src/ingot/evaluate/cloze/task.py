@@ -59,6 +59,7 @@ TASK = Task(
     prepare=prepare,
     measure=measure,
     score=score,
+    options=("world", "cloze", "samples"),
     forms=("decoder", "encoder", "encoder-decoder"),
     check=check,
 )
