@@ -128,10 +128,15 @@ def test_all_fillers_share_their_surroundings(tokenizer_dir: Path) -> None:
 def test_a_token_that_reaches_into_one_filler_widens_the_gap_of_all(tokenizer_dir: Path) -> None:
     """ " mat" begins with the space before it, so the space belongs to the gap of "!" too; nothing further does."""
     tokenizer = Tokenizer.open(tokenizer_dir)
-    ids = gap_ids(tokenizer, Gap("on the ", ("mat", "!"), "."))
-    assert tokenizer.decode(ids.before) == "on the"
-    assert [tokenizer.decode(inside) for inside in ids.insides] == [" mat", " !"]
-    assert tokenizer.decode(ids.after) == "."
+    for fillers in (("mat", "!"), ("!", "mat")):
+        ids = gap_ids(tokenizer, Gap("on the ", fillers, "."))
+        assert tokenizer.decode(ids.before) == "on the"
+        assert [tokenizer.decode(inside) for inside in ids.insides] == [f" {filler}" for filler in fillers]
+        assert tokenizer.decode(ids.after) == "."
+    for fillers in (("t", "!"), ("!", "t")):
+        ids = gap_ids(tokenizer, Gap("", fillers, "he man"))
+        assert [tokenizer.decode(inside) for inside in ids.insides] == [f"{filler}he" for filler in fillers]
+        assert tokenizer.decode(ids.after) == " man"
 
 
 def test_fillers_may_begin_and_end_alike(tokenizer_dir: Path) -> None:
@@ -180,8 +185,11 @@ def test_what_a_tokenizer_lacks_is_named(
 def test_a_text_longer_than_the_window_is_named(models: dict[str, LanguageModel]) -> None:
     for family in ("llama", "bert", "t5"):
         window = models[family].max_length
-        with pytest.raises(IngotError, match=f"window is {window}") as error:
-            gap_scores(models[family], [*GAPS, Gap("x" * 600, ("a", "b"), "")])
+        around = {"llama": 1, "bert": 3, "t5": 2}[family]
+        fits = Gap("x" * (window - around), ("1", "2"), "")
+        assert len(gap_scores(models[family], [*GAPS, fits])) == len(GAPS) + 1
+        with pytest.raises(IngotError, match=f"takes {window + 1} tokens and the model's window is {window}") as error:
+            gap_scores(models[family], [*GAPS, Gap("x" + fits.before, fits.fillers, "")])
         assert error.value.code == "gap-too-long"
         assert "xxx..." in str(error.value)
 
