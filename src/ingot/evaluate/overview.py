@@ -25,7 +25,7 @@ COLUMNS: dict[str, tuple[str, Unit]] = {
     "told": ("evaluate-told", "percent"),
     "arithmetic": ("evaluate-arithmetic", "percent"),
     "never-told.abstained": ("evaluate-never-told-abstained", "percent"),
-    "cloze": ("evaluate-gaps-title", "percent"),
+    "cloze": ("evaluate-gaps-right", "percent"),
     "cloze.before": ("evaluate-gaps-before", "percent"),
     "cloze.after": ("evaluate-gaps-after", "percent"),
 }
@@ -85,7 +85,9 @@ def _table(entrants: Sequence[Entrant], baseline: int, numbers: Sequence[dict[st
     heads = {key: text(COLUMNS[key][0]) for key in keys}
     rows = [[e.name, *(found.get(key) for key in keys)] for e, found in zip(entrants, numbers, strict=True)]
     units = {heads[key]: COLUMNS[key][1] for key in keys}
-    note = text("evaluate-overview-note", baseline=entrants[baseline].name)
+    note = text("evaluate-overview-note")
+    if "bits_per_byte.change" in keys:
+        note = f"{text('evaluate-overview-change', baseline=entrants[baseline].name)} {note}"
     columns = [text("evaluate-model"), *heads.values()]
     return Table(title=text("evaluate-overview"), columns=columns, rows=rows, units=units, note=note)
 

@@ -44,7 +44,7 @@ def score(comparison: Comparison) -> TaskResult:
         if found[0].tied:
             warn("evaluate-gaps-tied", model=found[0].name, count=found[0].tied, total=len(rows))
     numbers = [_numbers(found, groups, rows, comparison.seed) for found in views]
-    sections: list[Section] = [_table(views, groups, rows), _plot(views, groups, rows)]
+    sections: list[Section] = [_plot(views, groups, rows), _table(views, groups, rows)]
     if comparison.others:
         sections.append(_differences(comparison, groups, views))
     return TaskResult(
@@ -97,16 +97,16 @@ def _table(views: Sequence[Sequence[View]], groups: Sequence[Group], rows: Seque
 
 
 def _plot(views: Sequence[Sequence[View]], groups: Sequence[Group], rows: Sequence[Row]) -> Plot:
-    """Shares by group and language, in percent, guessing last."""
+    """Shares by group and language, guessing last."""
     named = [group for group in groups if group.group is not None and group.lang is not None]
     names = [label(group) for group in named]
     series = []
     for view in (view for found in views for view in found):
-        y, low, high = bounds([cell(share(view, rows, group.places)) for group in named], 100.0)
+        y, low, high = bounds([cell(share(view, rows, group.places)) for group in named])
         series.append(Series(name=view.name, x=[*names], y=y, low=low, high=high))
-    chance = [100 * guessing(rows, group.places) for group in named]
+    chance = [guessing(rows, group.places) for group in named]
     series.append(Series(name=text("evaluate-guessing"), x=[*names], y=[*chance]))
-    return Plot(title=text("evaluate-gaps-plot"), kind="bar", series=series, y_label="%", note=text("evaluate-95"))
+    return Plot(title=text("evaluate-gaps-plot"), kind="bar", series=series, unit="percent", note=text("evaluate-95"))
 
 
 def _differences(comparison: Comparison, groups: Sequence[Group], views: Sequence[Sequence[View]]) -> Table:
