@@ -1,6 +1,6 @@
 """The figures of pages, from a run of the recipe that the page is about.
 
-python benchmarks/figures.py quickstart runs/quickstart    # writes results/quickstart-DATE.json and both READMEs' tables
+python benchmarks/figures.py quickstart runs/quickstart    # results/quickstart-DATE.json and both READMEs' tables
 python benchmarks/figures.py objectives runs/objectives    # the same for both pages about objectives
 """
 
@@ -104,21 +104,41 @@ def quickstart_block(result: Result, language: str) -> str:
 # ---- the recipe of objectives
 
 LEARNERS = ("gpt", "bert", "t5")
+TRAINED = ("parameters", "targets", "seconds", "heldout_loss")
 SHOWN = ("cloze.before", "cloze.after", "cloze.en", "cloze.zh", "cloze")
 OBJECTIVES_HEAD = {
-    "en": ("model", "parameters", "predictions asked", "held-out loss, own scale", "text before decides",
-           "text after decides", "English", "Chinese", "all gaps"),
-    "zh": ("模型", "參數", "要求預測的次數", "保留資料的損失（各自的尺度）", "前文決定", "後文決定", "英文", "中文", "全部空格"),
-}  # fmt: skip
+    "en": (
+        "model",
+        "parameters",
+        "predictions asked",
+        "held-out loss, own scale",
+        "text before decides",
+        "text after decides",
+        "English",
+        "Chinese",
+        "all gaps",
+    ),
+    "zh": (
+        "模型",
+        "參數",
+        "要求預測的次數",
+        "保留資料的損失（各自的尺度）",
+        "前文決定",
+        "後文決定",
+        "英文",
+        "中文",
+        "全部空格",
+    ),
+}
 OBJECTIVES_ROWS = {
     "en": {"left": "`{}`, from the left", "guessing": "guessing", "commonest": "always the commonest"},
     "zh": {"left": "`{}`，只看左邊", "guessing": "隨機猜", "commonest": "總選最常見的"},
 }
 OBJECTIVES_NOTE = {
-    "en": "Gaps filled rightly of {gaps}, in brackets the 95 % interval. {date}, {hardware}; {seconds:.0f} s in all; each "
-    "model read the same {tokens:,} tokens of text {epochs:g} times; seed {seed}.",
-    "zh": "在 {gaps} 個空格中填對的比例，括號內為 95 % 信賴區間。{date}，{hardware}；共 {seconds:.0f} 秒；每個模型都把同樣的 "
-    "{tokens:,} 個文字詞元讀了 {epochs:g} 遍；種子 {seed}。",
+    "en": "Gaps filled rightly of {gaps}, in brackets the 95 % interval. {date}, {hardware}; {seconds:.0f} s in all; "
+    "each model read the same {tokens:,} tokens of text {epochs:g} times; seed {seed}.",
+    "zh": "在 {gaps} 個空格中填對的比例，括號內為 95 % 信賴區間。{date}，{hardware}；共 {seconds:.0f} 秒；"
+    "每個模型都把同樣的 {tokens:,} 個文字詞元讀了 {epochs:g} 遍；種子 {seed}。",
 }
 
 
@@ -128,7 +148,7 @@ def gather_objectives(run: Path) -> Result:
     models = {
         name: {
             "objective": step["options"]["objective"],
-            **{key: step["numbers"][key] for key in ("parameters", "targets", "seconds", "heldout_loss", "corpus_tokens")},
+            **{key: step["numbers"][key] for key in TRAINED},
             **{key: numbers[f"{name}.{key}"] for key in (*SHOWN, "cloze_new", "cloze_nats")},
         }
         for name, step in steps.items()

@@ -50,6 +50,7 @@ def row(number: int, nats: list[float], **changes: Any) -> Row:
     item = {
         "id": str(number), "lang": "en", "group": "before", "before": "A is ", "fillers": ["b", "c", "d"][: len(nats)],
         "after": ".", "right": 0, "subject": str(number), "counts": None, "seen": None, "nats": nats, "left": None,
+        "widened": number,
     }  # fmt: skip
     return item | changes
 
@@ -74,6 +75,7 @@ def test_shares_by_group_and_language_are_counted() -> None:
     }  # fmt: skip
     assert numbers["cloze_guessing"] == pytest.approx((1 / 3 + 1 / 3 + 1 / 2 + 1 / 2 + 1 / 2) / 5)
     assert numbers["cloze_commonest"] is None
+    assert numbers["cloze_widened"] == (0 + 1 + 2 + 3 + 4) / 5
     assert numbers["cloze_items"] == 5
     found = numbers["cloze"]
     assert isinstance(found, Interval)

@@ -78,7 +78,7 @@ def test_scores_are_those_of_a_naive_loop(models: dict[str, LanguageModel], fami
     for gap, scores in zip(GAPS, gap_scores(model, GAPS), strict=True):
         ids = gap_ids(model.tokenizer, gap)
         expected = [naive(model, ids, inside) for inside in ids.insides]
-        assert [score.nats for score in scores] == pytest.approx(expected, abs=2e-5)
+        assert scores.nats == pytest.approx(expected, abs=2e-5)
 
 
 def test_only_a_decoder_is_judged_from_the_left(models: dict[str, LanguageModel]) -> None:
@@ -86,10 +86,10 @@ def test_only_a_decoder_is_judged_from_the_left(models: dict[str, LanguageModel]
     for gap, scores in zip(GAPS, gap_scores(model, GAPS), strict=True):
         ids = gap_ids(model.tokenizer, gap)
         cut = [naive(model, GapIds(ids.before, ids.insides, ()), inside) for inside in ids.insides]
-        assert [score.left for score in scores] == pytest.approx(cut, abs=2e-5)
-        assert ids.after == () or all(score.nats < (score.left or 0) for score in scores)
+        assert scores.left == pytest.approx(cut, abs=2e-5)
+        assert ids.after == () or all(nats < left for nats, left in zip(scores.nats, scores.left or [], strict=True))
     for family in ("bert", "t5"):
-        assert {score.left for scores in gap_scores(models[family], GAPS) for score in scores} == {None}
+        assert {scores.left for scores in gap_scores(models[family], GAPS)} == {None}
 
 
 @pytest.mark.parametrize("family", ["gpt2", "bert", "modernbert", "t5", "bart"])
@@ -100,7 +100,7 @@ def test_no_batch_size_changes_a_score(
     for tokens, logits in ((1, 1), (40, 320 * 3), (1 << 20, 1 << 23)):
         monkeypatch.setattr(likelihood, "TOKENS_AT_ONCE", tokens)
         monkeypatch.setattr(likelihood, "LOGITS_AT_ONCE", logits)
-        found.append([score.nats for scores in gap_scores(models[family], GAPS) for score in scores])
+        found.append([nats for scores in gap_scores(models[family], GAPS) for nats in scores.nats])
     assert found[1] == pytest.approx(found[0], abs=2e-5)
     assert found[2] == pytest.approx(found[0], abs=2e-5)
 
@@ -112,7 +112,7 @@ def test_fillers_that_are_the_same_tokens_score_the_same_to_the_last_bit(
     monkeypatch.setattr("ingot.infer.gap.gap_ids", lambda *_: GapIds((9, 9), ((20, 30), (20, 30), (31,)), (9,)))
     for family in ("gpt2", "bert", "t5"):
         (scores,) = gap_scores(models[family], GAPS[:1])
-        assert scores[0] == scores[1] != scores[2]
+        assert scores.nats[0] == scores.nats[1] != scores.nats[2]
 
 
 def test_all_fillers_share_their_surroundings(tokenizer_dir: Path) -> None:
@@ -133,10 +133,12 @@ def test_a_token_that_reaches_into_one_filler_widens_the_gap_of_all(tokenizer_di
         assert tokenizer.decode(ids.before) == "on the"
         assert [tokenizer.decode(inside) for inside in ids.insides] == [f" {filler}" for filler in fillers]
         assert tokenizer.decode(ids.after) == "."
+        assert ids.widened == 1
     for fillers in (("t", "!"), ("!", "t")):
         ids = gap_ids(tokenizer, Gap("", fillers, "he man"))
         assert [tokenizer.decode(inside) for inside in ids.insides] == [f"{filler}he" for filler in fillers]
         assert tokenizer.decode(ids.after) == " man"
+        assert ids.widened == 2
 
 
 def test_fillers_may_begin_and_end_alike(tokenizer_dir: Path) -> None:
@@ -144,6 +146,7 @@ def test_fillers_may_begin_and_end_alike(tokenizer_dir: Path) -> None:
     tokenizer = Tokenizer.open(tokenizer_dir)
     ids = gap_ids(tokenizer, Gap("1 + 2 = ", ("1950", "1960", "1950."), "."))
     assert [tokenizer.decode(inside).strip() for inside in ids.insides] == ["1950", "1960", "1950."]
+    assert ids.widened == len(tokenizer.decode(ids.insides[0])) - 4
 
 
 def strip(directory: Path, out: Path, *tokens: str) -> Path:

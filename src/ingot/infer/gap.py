@@ -47,20 +47,24 @@ class Gap:
 
 @dataclass(frozen=True)
 class GapIds:
-    """A gap in tokens: what all fillers share on either side of it, and what stands in it with each of them."""
+    """A gap in tokens: what all fillers share on either side of it, and what stands in it with each of them. `widened`:
+    characters of the surroundings that fell into the gap, because a token holds them with a part of some filler."""
 
     before: Ids
     insides: tuple[Ids, ...]
     after: Ids
+    widened: int = 0
 
 
 @dataclass(frozen=True)
-class Score:
-    """log p of a filler in nats, as its kind of network gives it. `left`: of a decoder, log p of the text up to the end
-    of the filler, so judged by what stands before it alone; None for the others, which read both sides at once."""
+class Scores:
+    """log p of each filler in nats, as its kind of network gives it. `left`: of a decoder, log p of the text up to the
+    end of the filler, so judged by what stands before it alone; None for the others, which read both sides at once.
+    `widened` is the gap's."""
 
-    nats: float
-    left: float | None = None
+    nats: list[float]
+    left: list[float] | None
+    widened: int
 
 
 Ask = Callable[[GapIds, Ids], list[Query]]
@@ -117,12 +121,15 @@ def gap_ids(tokenizer: Tokenizer, gap: Gap) -> GapIds:
     for filler in gap.fillers:
         found = tokenizer.encode_pieces([gap.before + filler + gap.after])
         begin, end = len(gap.before), len(gap.before) + len(filler)
-        texts.append(tuple(found.ids))
+        texts.append(found)
         befores.append(found.ids[: _count(place <= begin for place in found.ends)])
         afters.append(found.ids[::-1][: _count(place >= end for place in found.begins[::-1])])
     left, right = _num_shared(befores), _num_shared(afters)
-    insides = tuple(ids[left : len(ids) - right] for ids in texts)
-    return GapIds(texts[0][:left], insides, texts[0][len(texts[0]) - right :])
+    insides = tuple(tuple(found.ids[left : len(found.ids) - right]) for found in texts)
+    first = texts[0]
+    behind = len(first.ids) - right
+    inside = max(first.ends[left:behind]) - min(first.begins[left:behind]) - len(gap.fillers[0])
+    return GapIds(tuple(first.ids[:left]), insides, tuple(first.ids[behind:]), inside)
 
 
 def _count(flags: Iterable[bool]) -> int:
@@ -135,8 +142,8 @@ def _num_shared(rows: Sequence[Sequence[int]]) -> int:
     return _count(len(set(column)) == 1 for column in zip(*rows, strict=False))
 
 
-def gap_scores(model: LanguageModel, gaps: Sequence[Gap], label: str | None = None) -> list[list[Score]]:
-    """A score for each filler of each gap, all computed together; equal questions get equal answers, to the last bit.
+def gap_scores(model: LanguageModel, gaps: Sequence[Gap], label: str | None = None) -> list[Scores]:
+    """The scores of each gap's fillers, all computed together; equal questions get equal answers, to the last bit.
     Raises what `asker` does, and `gap-too-long`."""
     form = form_of(model.config)
     ask = asker(model.tokenizer, form, model.model_dir.config.get("decoder_start_token_id"))
@@ -149,15 +156,16 @@ def gap_scores(model: LanguageModel, gaps: Sequence[Gap], label: str | None = No
     different = list(dict.fromkeys(query for fillers in asked for queries in fillers for query in queries))
     found = dict(zip(different, query_logprobs(model, different, label), strict=True))
     return [
-        [
-            _score(form, len(ids.before) + len(inside), [found[query] for query in queries])
-            for inside, queries in zip(ids.insides, fillers, strict=True)
-        ]
+        _scores(form, ids, [[found[query] for query in queries] for queries in fillers])
         for ids, fillers in zip(cut, asked, strict=True)
     ]
 
 
-def _score(form: Form, num_left: int, answers: list[Tensor]) -> Score:
-    """The sum of all answers, and of the `num_left` first tokens of a decoder's text."""
-    left = float(answers[0][:num_left].double().sum()) if form == "decoder" else None
-    return Score(sum(float(answer.double().sum()) for answer in answers), left)
+def _scores(form: Form, ids: GapIds, answers: list[list[Tensor]]) -> Scores:
+    """The sum of all answers about each filler, and of a decoder's tokens up to the filler's end."""
+    nats = [sum(float(answer.double().sum()) for answer in found) for found in answers]
+    if form != "decoder":
+        return Scores(nats, None, ids.widened)
+    ends = [len(ids.before) + len(inside) for inside in ids.insides]
+    left = [float(answer[:end].double().sum()) for (answer,), end in zip(answers, ends, strict=True)]
+    return Scores(nats, left, ids.widened)

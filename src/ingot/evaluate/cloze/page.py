@@ -21,6 +21,7 @@ from ingot.evaluate.cloze.views import (
     make_groups,
     make_views,
     mean_nats,
+    mean_widened,
     share,
 )
 from ingot.evaluate.task import Comparison, Row, TaskResult, bounds, cell
@@ -43,7 +44,8 @@ def score(comparison: Comparison) -> TaskResult:
     for found in views:
         if found[0].tied:
             warn("evaluate-gaps-tied", model=found[0].name, count=found[0].tied, total=len(rows))
-    numbers = [_numbers(found, groups, rows, comparison.seed) for found in views]
+    pairs = zip(views, comparison.rows, strict=True)
+    numbers = [_numbers(found, groups, own, comparison.seed) for found, own in pairs]
     sections: list[Section] = [_plot(views, groups, rows), _table(views, groups, rows)]
     if comparison.others:
         sections.append(_differences(comparison, groups, views))
@@ -52,7 +54,9 @@ def score(comparison: Comparison) -> TaskResult:
         method="evaluate-method-cloze",
         sections=[*sections, _asked(comparison), _samples(comparison, views)],
         verdict=[*_verdicts(comparison, groups, views)],
-        units={key: "percent" for found in numbers for key in found if not key.endswith(("_nats", "_items"))},
+        units={
+            key: "percent" for found in numbers for key in found if not key.endswith(("_nats", "_items", "_widened"))
+        },
     )
 
 
@@ -63,7 +67,7 @@ def _numbers(views: Sequence[View], groups: Sequence[Group], rows: Sequence[Row]
         found["cloze_new"] = cell(share(whole, rows, new))
     found |= {"cloze_guessing": guessing(rows, everything), "cloze_commonest": commonest(rows, everything)}
     return {**found, "cloze_nats": cell(mean_nats(whole, rows, seed)), "cloze_tied_share": whole.tied / len(rows),
-            "cloze_items": len(rows)}  # fmt: skip
+            "cloze_widened": mean_widened(rows), "cloze_items": len(rows)}  # fmt: skip
 
 
 def _new(rows: Sequence[Row]) -> list[int]:
@@ -127,8 +131,12 @@ def _differences(comparison: Comparison, groups: Sequence[Group], views: Sequenc
 
 def _asked(comparison: Comparison) -> Table:
     """How each model was asked, by its kind."""
-    asked: list[list[Cell]] = [[e.name, e.form, text(f"evaluate-asked-{e.form}")] for e in comparison.entrants]
-    columns = [text(code) for code in ("evaluate-model", "evaluate-kind-of-model", "evaluate-asked")]
+    asked: list[list[Cell]] = [
+        [entrant.name, entrant.form, text(f"evaluate-asked-{entrant.form}"), mean_widened(rows)]
+        for entrant, rows in zip(comparison.entrants, comparison.rows, strict=True)
+    ]
+    codes = "evaluate-model", "evaluate-kind-of-model", "evaluate-asked", "evaluate-widened"
+    columns = [text(code) for code in codes]
     return Table(title=text("evaluate-asked-title"), columns=columns, rows=asked, note=text("evaluate-asked-note"))
 
 

@@ -8,6 +8,7 @@ Items whose deciding text stands before the gap are shown apart from those where
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from ingot.adapt.load import LanguageModel
 from ingot.core.errors import fail
@@ -20,7 +21,7 @@ from ingot.evaluate.options import EvaluateOptions
 from ingot.evaluate.questions import read_questions
 from ingot.evaluate.subset import stratified
 from ingot.evaluate.task import Row, Task
-from ingot.infer.gap import Gap, Score, asker, gap_scores
+from ingot.infer.gap import Gap, asker, gap_scores
 from ingot.text.tokenizer import Tokenizer
 
 
@@ -43,15 +44,10 @@ def check(tokenizer: Tokenizer, form: Form) -> None:
 
 
 def measure(model: LanguageModel, items: Sequence[Item], options: EvaluateOptions) -> list[Row]:
-    """One row an item: the item itself, and the score of each of its fillers."""
+    """One row an item: the item itself, and the scores of its fillers."""
     gaps = [Gap(item.before, tuple(item.fillers), item.after) for item in items]
     scores = gap_scores(model, gaps, text("evaluate-filling", model=model.name))
-    return [_row(item, found) for item, found in zip(items, scores, strict=True)]
-
-
-def _row(item: Item, scores: Sequence[Score]) -> Row:
-    left = [score.left for score in scores]
-    return {**item.model_dump(), "nats": [score.nats for score in scores], "left": None if None in left else left}
+    return [{**item.model_dump(), **asdict(found)} for item, found in zip(items, scores, strict=True)]
 
 
 TASK = Task(

@@ -102,6 +102,11 @@ def difference(first: View, second: View, rows: Sequence[Row], places: Sequence[
     return clustered_ratio(*cluster_sums(change[list(places)], [about[place] for place in places]), seed)
 
 
+def mean_widened(rows: Sequence[Row]) -> float:
+    """Characters of its surroundings that fell into a gap with this model's tokenizer, on average."""
+    return sum(row["widened"] for row in rows) / len(rows)
+
+
 def guessing(rows: Sequence[Row], places: Sequence[int]) -> float:
     """The share that is right by guessing evenly."""
     return sum(1 / len(rows[place]["fillers"]) for place in places) / len(places)
