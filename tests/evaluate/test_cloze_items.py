@@ -211,6 +211,7 @@ def test_bad_items_are_named_by_line(tmp_path: Path, change: dict[str, Any], wor
     with pytest.raises(IngotError, match="line 2") as error:
         prepare(options_for(None, cloze={"items": path}))
     assert words in str(error.value)
+    assert "Value error" not in str(error.value)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
