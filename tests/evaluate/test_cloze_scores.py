@@ -199,6 +199,7 @@ def test_scoring_the_saved_rows_again_gives_the_same(report: Report) -> None:
     assert {"before", "fillers", "after", "right", "nats"} <= saved[0].keys()
 
 
+@pytest.mark.slow
 def test_no_batch_size_changes_a_number(
     report: Report, three: list[Path], world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +213,7 @@ def test_no_batch_size_changes_a_number(
                 assert value(again.numbers[name]) == pytest.approx(value(found), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_options_act(three: list[Path], world: Path, tmp_path: Path) -> None:
     pairs = evaluate(models=three[:1], tasks="cloze", data=world, out=tmp_path / "a", cloze={"fillers": 2})
     assert pairs.numbers["cloze_guessing"] == 0.5
