@@ -1,6 +1,7 @@
-"""The figures of the READMEs, from a run of the quickstart.
+"""The figures of pages, from a run of the recipe that the page is about.
 
-python benchmarks/figures.py runs/quickstart      # writes results/quickstart-DATE.json and both READMEs' tables
+python benchmarks/figures.py quickstart runs/quickstart    # results/quickstart-DATE.json and both READMEs' tables
+python benchmarks/figures.py objectives runs/objectives    # the same for both pages about objectives
 """
 
 from __future__ import annotations
@@ -9,11 +10,52 @@ import datetime
 import json
 import re
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-BEGIN, END = "<!-- figures: quickstart -->\n", "<!-- end -->"
+RESULTS = ROOT / "benchmarks" / "results"
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How a run becomes a result (beside date and hardware), and a result the table of each page."""
+
+    gather: Callable[[Path], Result]
+    block: Callable[[Result, str], str]
+    pages: tuple[str, str]
+
+
+def newest(name: str) -> Result:
+    """The latest committed result of a recipe."""
+    found: Result = json.loads(sorted(RESULTS.glob(f"{name}-*.json"))[-1].read_text())
+    return found
+
+
+def language_of(page: str) -> str:
+    return "zh" if "zh" in page else "en"
+
+
+def step_of(run: Path, name: str) -> Result:
+    """The step that made an output, out of its hallmark."""
+    found: Result = json.loads((run / name / "hallmark.json").read_text())["step"]
+    return found
+
+
+def seconds(run: Path) -> float:
+    return sum(json.loads(path.read_text())["seconds"] for path in (run / ".recipe").glob("*.json"))
+
+
+def table(head: tuple[str, ...], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
+
+
+# ---- the quickstart
+
 MODELS = ("chat", "chat-int8", "chat-int4", "sibling", "blend")
 HEAD = {
     "en": (
@@ -32,16 +74,9 @@ NOTE = {
 }
 
 
-def newest(folder: Path) -> Path:
-    """The latest result file of the quickstart."""
-    return sorted(folder.glob("quickstart-*.json"))[-1]
-
-
-def gather(run: Path, hardware: str) -> dict[str, Any]:
-    """What the tables need, out of a finished run's reports and hallmarks."""
+def gather_quickstart(run: Path) -> Result:
     evaluation = json.loads((run / "report" / "report.json").read_text())["numbers"]
-    steps = {path.stem: json.loads(path.read_text()) for path in (run / ".recipe").glob("*.json")}
-    base = json.loads((run / "base" / "hallmark.json").read_text())["step"]
+    base = step_of(run, "base")
     keys = ("bits_per_byte", "told.en", "told.zh", "told-asked.en", "told-asked.zh", "told-prose.en", "told-prose.zh",
             "never-told.abstained.en", "never-told.abstained.zh", "arithmetic.en", "arithmetic.zh")  # fmt: skip
     models = {
@@ -50,39 +85,129 @@ def gather(run: Path, hardware: str) -> dict[str, Any]:
         for model in MODELS
     }
     return {
-        "date": datetime.date.today().isoformat(),
-        "hardware": hardware,
-        "seconds": sum(step["seconds"] for step in steps.values()),
+        "seconds": seconds(run),
         "parameters": base["numbers"]["parameters"],
         "seed": base["seed"],
         "models": models,
     }
 
 
-def block(result: dict[str, Any], language: str) -> str:
-    """The table in Markdown."""
-    head = HEAD[language]
-    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+def quickstart_block(result: Result, language: str) -> str:
+    rows = []
     for name, numbers in result["models"].items():
         abstained = " / ".join(f"{numbers[f'never-told.abstained.{tongue}']:.0%}" for tongue in ("en", "zh"))
         told = [f"{numbers[f'told.{tongue}']:.1%}" for tongue in ("en", "zh")]
-        cells = [f"`{name}`", f"{numbers['bits_per_byte']:.4f}", *told, abstained, f"{numbers['bytes'] / 1e6:.2f}"]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n\n" + NOTE[language].format(**result) + "\n"
+        rows.append([f"`{name}`", f"{numbers['bits_per_byte']:.4f}", *told, abstained, f"{numbers['bytes'] / 1e6:.2f}"])
+    return table(HEAD[language], rows) + "\n" + NOTE[language].format(**result) + "\n"
+
+
+# ---- the recipe of objectives
+
+LEARNERS = ("gpt", "bert", "t5")
+TRAINED = ("parameters", "targets", "seconds", "heldout_loss")
+SHOWN = ("cloze.before", "cloze.after", "cloze.en", "cloze.zh", "cloze")
+OBJECTIVES_HEAD = {
+    "en": (
+        "model",
+        "parameters",
+        "predictions asked",
+        "held-out loss, own scale",
+        "text before decides",
+        "text after decides",
+        "English",
+        "Chinese",
+        "all gaps",
+    ),
+    "zh": (
+        "模型",
+        "參數",
+        "要求預測的次數",
+        "保留資料的損失（各自的尺度）",
+        "前文決定",
+        "後文決定",
+        "英文",
+        "中文",
+        "全部空格",
+    ),
+}
+OBJECTIVES_ROWS = {
+    "en": {"left": "`{}`, from the left", "guessing": "guessing", "commonest": "always the commonest"},
+    "zh": {"left": "`{}`，只看左邊", "guessing": "隨機猜", "commonest": "總選最常見的"},
+}
+OBJECTIVES_NOTE = {
+    "en": "Gaps filled rightly of {gaps}, in brackets the 95 % interval. {date}, {hardware}; {seconds:.0f} s in all; "
+    "each model read the same {tokens:,} tokens of text {epochs:g} times; seed {seed}.",
+    "zh": "在 {gaps} 個空格中填對的比例，括號內為 95 % 信賴區間。{date}，{hardware}；共 {seconds:.0f} 秒；"
+    "每個模型都把同樣的 {tokens:,} 個文字詞元讀了 {epochs:g} 遍；種子 {seed}。",
+}
+
+
+def gather_objectives(run: Path) -> Result:
+    numbers = json.loads((run / "report" / "report.json").read_text())["numbers"]
+    steps = {name: step_of(run, name) for name in LEARNERS}
+    models = {
+        name: {
+            "objective": step["options"]["objective"],
+            **{key: step["numbers"][key] for key in TRAINED},
+            **{key: numbers[f"{name}.{key}"] for key in (*SHOWN, "cloze_new", "cloze_nats")},
+        }
+        for name, step in steps.items()
+    }
+    first = steps[LEARNERS[0]]
+    return {
+        "seconds": seconds(run),
+        "epochs": first["options"]["epochs"],
+        "tokens": first["numbers"]["corpus_tokens"],
+        "seed": first["seed"],
+        "gaps": numbers["cloze_items"],
+        "guessing": numbers["cloze_guessing"],
+        "commonest": numbers["cloze_commonest"],
+        "left": {key: numbers[f"gpt.{key.replace('cloze', 'cloze-left')}"] for key in SHOWN},
+        "models": models,
+    }
+
+
+def _share(cell: Result) -> str:
+    return f"{cell['value']:.0%} [{cell['low']:.0%}, {cell['high']:.0%}]".replace("%", " %")
+
+
+def objectives_block(result: Result, language: str) -> str:
+    names = OBJECTIVES_ROWS[language]
+    rows = []
+    for name, found in result["models"].items():
+        sizes = [f"{found['parameters']:,}", f"{found['targets']:,}", f"{found['heldout_loss']:.2f}"]
+        rows.append([f"`{name}` ({found['objective']})", *sizes, *(_share(found[key]) for key in SHOWN)])
+        if name == "gpt":
+            rows.append([names["left"].format(name), "", "", "", *(_share(result["left"][key]) for key in SHOWN)])
+    for name in ("guessing", "commonest"):
+        rows.append([names[name], *[""] * (len(SHOWN) + 2), f"{100 * result[name]:.0f} %"])
+    return table(OBJECTIVES_HEAD[language], rows) + "\n" + OBJECTIVES_NOTE[language].format(**result) + "\n"
+
+
+FIGURES = {
+    "quickstart": Figures(gather_quickstart, quickstart_block, ("README.md", "README.zh-TW.md")),
+    "objectives": Figures(gather_objectives, objectives_block, ("docs/objectives.md", "docs/objectives.zh-TW.md")),
+}
+
+
+def write(name: str, result: Result) -> None:
+    """Put the tables into their pages, each between its two marks."""
+    begin, end = f"<!-- figures: {name} -->\n", "<!-- end -->"
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    for page in FIGURES[name].pages:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        filled = begin + FIGURES[name].block(result, language_of(page)) + end
+        (ROOT / page).write_text(pattern.sub(lambda _, filled=filled: filled, text), encoding="utf-8")
 
 
 def main() -> None:
     from pretrain import hardware
 
-    result = gather(Path(sys.argv[1]), hardware())
-    folder = ROOT / "benchmarks" / "results"
-    folder.mkdir(exist_ok=True)
-    (folder / f"quickstart-{result['date']}.json").write_text(json.dumps(result, indent=2) + "\n")
-    for page, language in (("README.md", "en"), ("README.zh-TW.md", "zh")):
-        text = (ROOT / page).read_text(encoding="utf-8")
-        pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
-        filled = BEGIN + block(result, language) + END
-        (ROOT / page).write_text(pattern.sub(lambda _, filled=filled: filled, text), encoding="utf-8")
+    name, run = sys.argv[1], Path(sys.argv[2])
+    result = {"date": datetime.date.today().isoformat(), "hardware": hardware(), **FIGURES[name].gather(run)}
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}-{result['date']}.json").write_text(json.dumps(result, indent=2) + "\n")
+    write(name, result)
     print(json.dumps(result, indent=2))
 
 

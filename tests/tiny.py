@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -288,12 +289,13 @@ def write_model(
     return path
 
 
-def write_tokenizer(path: Path) -> Path:
-    """A byte-level tokenizer of 320 tokens with chat markers and a ChatML template, trained on a few sentences."""
+def write_tokenizer(path: Path, special: Sequence[str] = ()) -> Path:
+    """A byte-level tokenizer of 320 tokens with chat markers and a ChatML template, trained on a few sentences, with
+    `special` tokens besides."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     path.mkdir(parents=True)
-    specials = ["<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>"]
+    specials = ["<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>", *special]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -312,7 +314,7 @@ def write_tokenizer(path: Path) -> Path:
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": "<|endoftext|>",
         "pad_token": "<|pad|>",
-        "additional_special_tokens": ["<|im_start|>", "<|im_end|>"],
+        "additional_special_tokens": specials[2:],
         "clean_up_tokenization_spaces": False,
         "model_max_length": 128,
     }

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from ingot.evaluate.statistics import (
     RESAMPLES,
     Interval,
+    cluster_sums,
     clustered_ratio,
+    clustered_share,
     exact_mcnemar,
     exponential,
     paired_shares,
@@ -45,6 +47,60 @@ def test_wilson_covers() -> None:
         mass = stats.binom.pmf(np.arange(count + 1), count, share)
         coverage.append(sum(m for m, i in zip(mass, found, strict=True) if i.low <= share <= i.high))  # type: ignore[operator]
     assert 0.94 < float(np.mean(coverage)) < 0.965
+
+
+@pytest.mark.parametrize(("right", "count"), [(0, 5), (5, 5), (3, 7), (81, 263)])
+def test_a_share_of_items_that_stand_alone_is_wilsons(right: int, count: int) -> None:
+    found = clustered_share(np.arange(count) < right, range(count))
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (wilson(right, count).value, wilson(right, count).low, wilson(right, count).high), abs=1e-12
+    )
+
+
+def test_items_repeated_in_their_cluster_tell_nothing_new() -> None:
+    """Each of 30 people asked ten times with the same outcome is 30 observations, not 300."""
+    once = np.arange(30) < 12
+    found = clustered_share(np.repeat(once, 10), np.repeat(np.arange(30), 10).tolist())
+    alone = wilson(12, 30)
+    assert (found.value, found.low, found.high) == pytest.approx((alone.value, alone.low, alone.high), abs=1e-12)
+
+
+def test_clusters_that_do_not_matter_cost_nothing() -> None:
+    """Every cluster has the same share: the design effect is not below one, so the interval is that of all items."""
+    found, plain = clustered_share(np.tile([True, False], 60), np.repeat(np.arange(12), 10).tolist()), wilson(60, 120)
+    assert (found.low, found.high) == (plain.low, plain.high)
+
+
+def test_shares_without_variation_count_clusters() -> None:
+    found = clustered_share(np.ones(40, np.bool_), [n // 10 for n in range(40)])
+    assert (found.value, found.low, found.high) == (1.0, wilson(4, 4).low, 1.0)
+    assert clustered_share(np.zeros(0, np.bool_), []) == Interval(None)
+    one = clustered_share(np.array([True, False]), ["a", "a"])
+    assert one.low is not None
+    assert one.low < wilson(1, 2).low  # type: ignore[operator]
+
+
+def test_clustered_shares_cover() -> None:
+    """People differ in what is known of them (beta distributed): intervals that ignore it would cover far less."""
+    generator = np.random.default_rng(0)
+    people = np.repeat(np.arange(24), 16).tolist()
+    covered = plain = 0
+    for _ in range(1000):
+        known = generator.beta(1.2, 0.8, 24)
+        right = generator.random(384) < np.repeat(known, 16)
+        found, naive = clustered_share(right, people), wilson(int(right.sum()), 384)
+        covered += found.low <= 0.6 <= found.high  # type: ignore[operator]
+        plain += naive.low <= 0.6 <= naive.high  # type: ignore[operator]
+    assert 0.93 < covered / 1000 < 0.98
+    assert plain / 1000 < 0.6
+
+
+def test_cluster_sums_are_a_loop() -> None:
+    values, clusters = np.array([1.0, 2.0, 4.0, 8.0, 16.0]), ["b", "a", "b", "c", "a"]
+    sums, sizes = cluster_sums(values, clusters)
+    expected = {name: [v for v, c in zip(values, clusters, strict=True) if c == name] for name in "bac"}
+    assert sums.tolist() == [sum(found) for found in expected.values()]
+    assert sizes.tolist() == [len(found) for found in expected.values()]
 
 
 @pytest.mark.parametrize("freedom", [1, 2, 3, 4, 5, 9, 30, 1000])

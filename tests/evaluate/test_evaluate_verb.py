@@ -93,7 +93,6 @@ def test_seed_and_repeat(base_dir: Path, world_dir: Path, tmp_path: Path) -> Non
     first = numbers("a")
     assert numbers("b") == first
     assert numbers("c", seed=1) != first
-    assert numbers("d", slots=2, tasks=["perplexity"]) == first
     assert numbers("e", window=16)["bits_per_byte"] != first["bits_per_byte"]
     assert numbers("f", window=16, stride=1)["bits_per_byte"] != numbers("g", window=16)["bits_per_byte"]
     assert numbers("h", limit=2)["documents"] == 2
@@ -153,6 +152,9 @@ def test_refusals(base_dir: Path, world_dir: Path, tmp_path: Path, tokenizer_dir
     refused("bad-option", "tasks", **good, tasks=[])
     refused("bad-option", "limit", **good, limit=0)
     refused("unknown-option", "stride", **good, strid=3)
+    refused("evaluate-option-unused", "slots", "world", **good, slots=2)
+    refused("evaluate-option-unused", "cloze", **good, cloze={"fillers": 3})
+    refused("evaluate-option-unused", "window", "perplexity", **good, tasks="world", window=8)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("x")
     refused("out-not-empty", **(good | {"out": tmp_path / "full"}))
@@ -230,6 +232,6 @@ def test_options_accept_what_people_write() -> None:
 
 
 def test_tasks_are_a_table() -> None:
-    assert list(TASKS) == ["perplexity", "world"]
+    assert list(TASKS) == ["perplexity", "world", "cloze"]
     assert list(chosen_tasks(["world"])) == ["world"]
     assert ingot.evaluate is not None

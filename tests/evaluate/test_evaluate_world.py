@@ -225,7 +225,7 @@ def test_where_questions_come_from(world_dir: Path, tmp_path: Path) -> None:
 def test_bad_questions_are_named_by_line(tmp_path: Path, change: dict[str, Any], code: str) -> None:
     path = write_lines(tmp_path / "questions.jsonl", [QUESTIONS[0], {**QUESTIONS[1], **change}])
     with pytest.raises(IngotError) as error:
-        read_questions(path)
+        read_questions(path, Question)
     assert error.value.code == code
     assert "line 2" in str(error.value)
 
@@ -243,5 +243,5 @@ def test_bad_question_files(tmp_path: Path, content: bytes, code: str) -> None:
     path = tmp_path / "questions.jsonl"
     path.write_bytes(content)
     with pytest.raises(IngotError) as error:
-        read_questions(path)
+        read_questions(path, Question)
     assert error.value.code == code

@@ -57,8 +57,8 @@ def test_windows_score_every_token_once_with_the_context_promised(
     ids = list(range(length))
     scored = []
     for part in _windows(ids, window, stride):
-        assert len(part.ids) - 1 <= window
-        for token in part.ids[part.first :]:
+        assert len(part.ids) <= window
+        for token in part.targets:
             context = token - part.ids[0]
             assert context >= min(token, window - stride + 1)
             scored.append(token)
@@ -83,7 +83,7 @@ def test_a_window_as_long_as_the_text_is_the_whole_text(tiny: Tiny) -> None:
 
 def test_rows_of_full_window_can_be_scored_and_longer_ones_are_refused(tiny: Tiny) -> None:
     assert len(token_logprobs(tiny(), row(129))) == 128
-    with pytest.raises(IngotError, match="row 2 has 130 tokens, the model can score 129"):
+    with pytest.raises(IngotError, match="row 2 would make the model read 129 tokens, and its window is 128"):
         batch_logprobs(tiny(), [row(5), row(130)])
 
 

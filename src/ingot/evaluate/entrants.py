@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from ingot.adapt.load import check_sizes
 from ingot.core.errors import fail, nearest
 from ingot.core.model_dir import ModelDir, split_reference
 from ingot.core.report import unique_names
+from ingot.data.objectives.options import Form
 from ingot.evaluate.options import EvaluateOptions
 from ingot.model.config import ModelConfig
+from ingot.model.network import form_of
 from ingot.text.tokenizer import Tokenizer
 
 LONGEST_DEFAULT_WINDOW = 2048
@@ -28,16 +31,21 @@ class Entrant:
     byte_size: int
     tokenizer: str
     window: int
+    form: Form = "decoder"
 
 
-def open_entrants(options: EvaluateOptions, needs_template: bool) -> list[Entrant]:
+Needs = Callable[[Path, Tokenizer, Form], None]
+"""Raises IngotError where what is to be measured cannot be asked of a directory's model."""
+
+
+def open_entrants(options: EvaluateOptions, needs: Needs) -> list[Entrant]:
     """Check every reference. Raises IngotError naming the directory and what it lacks."""
     names = entrant_names(options.models)
     pairs = zip(names, options.models, strict=True)
-    return [_open(name, reference, needs_template) for name, reference in pairs]
+    return [_open(name, reference, needs) for name, reference in pairs]
 
 
-def _open(name: str, reference: str, needs_template: bool) -> Entrant:
+def _open(name: str, reference: str, needs: Needs) -> Entrant:
     base, adapter = split_reference(reference)
     parts = [ModelDir.open(path) for path in (base, adapter) if path is not None]
     if parts[0].kind != "model":
@@ -45,9 +53,8 @@ def _open(name: str, reference: str, needs_template: bool) -> Entrant:
     if not (base / "tokenizer.json").exists():
         raise fail("no-tokenizer", path=base)
     tokenizer = Tokenizer.open(base)
-    if needs_template and tokenizer.chat_template is None:
-        raise fail("no-chat-template", path=base)
     config = ModelConfig.read(parts[0].config, base / "config.json")
+    needs(base, tokenizer, form_of(config))
     check_sizes(tokenizer, config, base)
     return Entrant(
         name=name,
@@ -56,6 +63,7 @@ def _open(name: str, reference: str, needs_template: bool) -> Entrant:
         byte_size=sum(file.stat().st_size for part in parts for file in {e.file for e in part.tensors.values()}),
         tokenizer=tokenizer.digest,
         window=config.max_length,
+        form=form_of(config),
     )
 
 

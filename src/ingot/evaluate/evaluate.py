@@ -11,6 +11,7 @@ import gc
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +20,26 @@ import torch
 from ingot.adapt.load import load
 from ingot.core.errors import fail, nearest
 from ingot.core.files import path_digest, refuse_nonempty
-from ingot.core.hallmark import Hallmark
 from ingot.core.language import text
-from ingot.core.model_dir import split_reference
 from ingot.core.options import verb
 from ingot.core.progress import say, warn
 from ingot.core.report import Prose, Report
 from ingot.data.manifest import heldout_files
+from ingot.data.objectives.options import Form
 from ingot.data.read import data_files
 from ingot.evaluate import perplexity, world
+from ingot.evaluate.cloze import task as cloze
 from ingot.evaluate.entrants import Entrant, baseline_index, common_window, open_entrants
+from ingot.evaluate.heldout import learning_steps
 from ingot.evaluate.options import EvaluateOptions
 from ingot.evaluate.overview import flat_numbers, flat_units, overview
 from ingot.evaluate.task import Comparison, Task, dump_rows, parse_rows
+from ingot.text.tokenizer import Tokenizer
 
 TASKS: dict[str, Task] = {
     "perplexity": perplexity.TASK,
     "world": world.TASK,
+    "cloze": cloze.TASK,
 }
 
 MODELS_NAME = "raw/models.json"
@@ -47,12 +51,13 @@ def evaluate(options: EvaluateOptions) -> Report:
     refuse_nonempty(options.out)
     _check_device(options.device)
     tasks = chosen_tasks(options.tasks)
+    _refuse_unused(options, tasks)
     items = {name: task.prepare(options) for name, task in tasks.items()}
-    entrants = open_entrants(options, any(task.needs_template for task in tasks.values()))
+    entrants = open_entrants(options, partial(_check_askable, tasks))
     baseline = baseline_index(entrants, options.baseline)
     window, stride = common_window(entrants, options)
     settled = options.model_copy(update={"window": window, "stride": stride, "baseline": entrants[baseline].name})
-    if "perplexity" in tasks:
+    if "perplexity" in tasks and not options.heldout:
         _warn_if_trained_on(entrants, options)
     raw = {MODELS_NAME: json.dumps([asdict(entrant) for entrant in entrants], ensure_ascii=False, indent=2) + "\n"}
     for entrant in entrants:
@@ -60,10 +65,6 @@ def evaluate(options: EvaluateOptions) -> Report:
     report = make_report(settled.model_dump(mode="json"), raw).write(options.out, raw)
     _tell(report)
     return report
-
-
-LEARNING = {"pretrain", "tune"}
-"""Verbs that learn from their data; others only measure on it."""
 
 
 def rescore(directory: Path | str) -> Report:
@@ -84,6 +85,27 @@ def chosen_tasks(names: Sequence[str]) -> dict[str, Task]:
         if name not in TASKS:
             raise fail("evaluate-unknown-task", name=name, nearest=nearest(name, TASKS))
     return {name: TASKS[name] for name in names}
+
+
+def _refuse_unused(options: EvaluateOptions, tasks: dict[str, Task]) -> None:
+    """Raises `evaluate-option-unused` for an option that was given and that none of the tasks reads."""
+    read = {option for task in tasks.values() for option in task.options}
+    for option in EvaluateOptions.model_fields:
+        users = [name for name, task in TASKS.items() if option in task.options]
+        if users and option in options.model_fields_set and option not in read:
+            raise fail("evaluate-option-unused", option=option, tasks=", ".join(tasks), users=", ".join(users))
+
+
+def _check_askable(tasks: dict[str, Task], path: Path, tokenizer: Tokenizer, form: Form) -> None:
+    """Raises `evaluate-form`, `no-chat-template`, or what a task itself finds missing."""
+    for name, task in tasks.items():
+        if form not in task.forms:
+            able = [other for other, found in TASKS.items() if form in found.forms]
+            raise fail("evaluate-form", task=name, path=path, form=form, able=", ".join(able))
+        if task.needs_template and tokenizer.chat_template is None:
+            raise fail("no-chat-template", path=path)
+        if task.check is not None:
+            task.check(tokenizer, form)
 
 
 def _measure(
@@ -144,10 +166,7 @@ def _warn_if_trained_on(entrants: Sequence[Entrant], options: EvaluateOptions) -
         return
     files = {path_digest(f): f for path in heldout_files(options.data) for f, _ in data_files(path)}
     for entrant in entrants:
-        paths = [path for path in split_reference(entrant.reference) if path is not None]
-        hallmarks = [hallmark for path in paths if (hallmark := Hallmark.read(path))]
-        steps = [step for h in hallmarks for step in (h.step, *(ancestor.step for ancestor in h.ancestry))]
-        learnt = [source for step in steps if step.verb in LEARNING for source in step.data]
+        learnt = [source for step in learning_steps(entrant.reference) for source in step.data]
         trained = {files[source.digest] for source in learnt if source.digest in files}
         for file in sorted(trained):
             warn("evaluate-trained-on", model=entrant.name, data=file)

@@ -9,14 +9,24 @@ from pydantic import field_validator
 from ingot.core.options import Options, argument, option, required
 
 
+class ClozeOptions(Options):
+    """Task cloze."""
+
+    fillers: int = option(4, "fillers offered for each gap of a world, one of them right", ge=2)
+    items: Path | None = option(None, "a .jsonl file of items to ask instead of a world's")
+
+
 class EvaluateOptions(Options):
     """Options of `evaluate`."""
 
     models: list[str] = argument("model directories, each DIR or DIR+ADAPTER", min_length=1)
-    tasks: list[str] = option(["perplexity"], "what to measure: perplexity, world (comma-separated)", min_length=1)
+    tasks: list[str] = option(
+        ["perplexity"], "what to measure: perplexity, world, cloze (comma-separated)", min_length=1
+    )
     data: Path | None = option(
         None, "text to measure perplexity on: a file, a directory, or a world (its held-out text)"
     )
+    heldout: bool = option(False, "of data, only the documents that the models' training held out")
     world: Path | None = option(None, "a world directory or a questions.jsonl (default: data, where that is a world)")
     out: Path = required("directory to write the report to")
     window: int | None = option(
@@ -30,6 +40,7 @@ class EvaluateOptions(Options):
     samples: int = option(2, "answers shown of every kind, language and verdict", ge=0)
     seed: int = option(0, "seed of the sample and of the bootstrap", ge=0)
     device: str = option("cpu", "where to compute, for example cpu or cuda")
+    cloze: ClozeOptions = option(ClozeOptions(), "what task cloze asks")
 
     @field_validator("tasks", mode="before")
     @classmethod

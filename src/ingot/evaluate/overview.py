@@ -16,7 +16,7 @@ from ingot.evaluate.task import TaskResult, bounds
 
 HEADLINES = (
     "bits_per_byte", "bits_per_byte.change", "told", "told.en", "told.zh", "arithmetic", "never-told.abstained",
-    "perplexity",
+    "cloze", "cloze.before", "cloze.after", "cloze_guessing", "perplexity",
 )  # fmt: skip
 COLUMNS: dict[str, tuple[str, Unit]] = {
     "weight_bytes": ("evaluate-size", "bytes"),
@@ -25,6 +25,9 @@ COLUMNS: dict[str, tuple[str, Unit]] = {
     "told": ("evaluate-told", "percent"),
     "arithmetic": ("evaluate-arithmetic", "percent"),
     "never-told.abstained": ("evaluate-never-told-abstained", "percent"),
+    "cloze": ("evaluate-gaps-right", "percent"),
+    "cloze.before": ("evaluate-gaps-before", "percent"),
+    "cloze.after": ("evaluate-gaps-after", "percent"),
 }
 """Of the table of all models, where there is such a number."""
 
@@ -82,7 +85,9 @@ def _table(entrants: Sequence[Entrant], baseline: int, numbers: Sequence[dict[st
     heads = {key: text(COLUMNS[key][0]) for key in keys}
     rows = [[e.name, *(found.get(key) for key in keys)] for e, found in zip(entrants, numbers, strict=True)]
     units = {heads[key]: COLUMNS[key][1] for key in keys}
-    note = text("evaluate-overview-note", baseline=entrants[baseline].name)
+    note = text("evaluate-overview-note")
+    if "bits_per_byte.change" in keys:
+        note = f"{text('evaluate-overview-change', baseline=entrants[baseline].name)} {note}"
     columns = [text("evaluate-model"), *heads.values()]
     return Table(title=text("evaluate-overview"), columns=columns, rows=rows, units=units, note=note)
 
@@ -102,6 +107,8 @@ def _plots(entrants: Sequence[Entrant], numbers: Sequence[dict[str, Cell]]) -> I
 def _method(options: Mapping[str, Any], results: Results) -> str:
     """How it was measured, so that a reader can repeat it."""
     parts = [text(result.method, **options) for result in results.values()]
+    if options.get("heldout"):
+        parts.append(text("evaluate-method-heldout"))
     if options["limit"] is not None:
         parts.append(text("evaluate-method-limit", **options))
     return "\n\n".join([*parts, text("evaluate-method-intervals", **options)])

@@ -24,6 +24,7 @@ from ingot.core.progress import progress, warn
 from ingot.core.report import Cell, Plot, Section, Series, Table, plain_number
 from ingot.data.manifest import heldout_files
 from ingot.data.read import Document, read_documents
+from ingot.evaluate.heldout import held_out
 from ingot.evaluate.options import EvaluateOptions
 from ingot.evaluate.statistics import Interval, Values, clustered_ratio
 from ingot.evaluate.subset import stratified
@@ -55,10 +56,13 @@ COLUMNS = {
 
 
 def prepare(options: EvaluateOptions) -> list[Document]:
-    """The documents to measure on: `data`, or the held-out files of a world. Raises `evaluate-no-data`."""
+    """The documents to measure on: `data`, the held-out files of a world, or what training held out. Raises
+    `evaluate-no-data`, `evaluate-no-heldout`, `evaluate-heldout-empty`."""
     if options.data is None:
         raise fail("evaluate-no-data")
     documents = [document for path in heldout_files(options.data) for document in read_documents(path)]
+    if options.heldout:
+        documents = held_out(documents, options.data, options.models)
     return stratified(documents, options.limit, options.seed, lambda d: d.source, lambda d: d.text)
 
 
@@ -258,4 +262,4 @@ def _verdicts(comparison: Comparison, numbers: Sequence[dict[str, Cell]]) -> lis
     return sentences
 
 
-TASK = Task(raw="documents", prepare=prepare, measure=measure, score=score)
+TASK = Task(raw="documents", prepare=prepare, measure=measure, score=score, options=("window", "stride", "heldout"))

@@ -1,4 +1,5 @@
-"""Intervals for what a model scored: Wilson for shares, a clustered bootstrap for ratios, Newcombe for pairs.
+"""Intervals for what a model scored: Wilson for shares (also of items in clusters), a clustered bootstrap for ratios,
+Newcombe for pairs.
 
 All intervals are 95 %. A bits-per-byte or perplexity figure is a ratio of sums over documents, and the tokens of one
 document are not independent, so whole documents are drawn. Drawing the same documents for two models makes the
@@ -9,6 +10,7 @@ interval that says so (None), never one that looks exact. Pure numpy, no state: 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -70,7 +72,35 @@ def wilson(right: int, count: int) -> Interval:
     return Interval(right / count, *_wilson_bounds(right, count))
 
 
-def _wilson_bounds(right: int, count: int) -> tuple[float, float]:
+def clustered_share(right: Right, clusters: Sequence[object]) -> Interval:
+    """The share of items that are right, where those of one cluster (equal in `clusters`) are not independent.
+
+    Wilson's interval at the effective number of items: their number over the design effect (Kish 1965; Korn and
+    Graubard 1998), never more than there are, and never fewer than clusters. Where all items are right, or all wrong,
+    nothing tells the design effect, and each cluster counts as one item.
+    """
+    if len(right) == 0:
+        return Interval(None)
+    hits, sizes = cluster_sums(right.astype(np.float64), clusters)
+    count, num_clusters = len(right), len(sizes)
+    share = float(hits.sum()) / count
+    effective = float(num_clusters)
+    if 0 < share < 1 and num_clusters > 1:
+        between = num_clusters / (num_clusters - 1) * float(((hits - share * sizes) ** 2).sum()) / count**2
+        design = max(1.0, between / (share * (1 - share) / count))
+        effective = max(effective, count / design)
+    return Interval(share, *_wilson_bounds(share * effective, effective))
+
+
+def cluster_sums(values: Values, clusters: Sequence[object]) -> tuple[Values, Values]:
+    """The sum of the values of each cluster (equal in `clusters`), and how many they are, in order of appearance."""
+    names = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters))}
+    number_of = np.array([names[cluster] for cluster in clusters], dtype=np.int64)
+    sums, sizes = np.bincount(number_of, values), np.bincount(number_of)
+    return sums.astype(np.float64), sizes.astype(np.float64)
+
+
+def _wilson_bounds(right: float, count: float) -> tuple[float, float]:
     share, spread = right / count, Z * Z / count
     centre = (share + spread / 2) / (1 + spread)
     half = Z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)

@@ -16,9 +16,11 @@ from ingot.adapt.load import LanguageModel
 from ingot.core import report
 from ingot.core.errors import fail
 from ingot.core.report import Cell, Section, Unit
+from ingot.data.objectives.options import Form
 from ingot.evaluate.entrants import Entrant
 from ingot.evaluate.options import EvaluateOptions
 from ingot.evaluate.statistics import Interval
+from ingot.text.tokenizer import Tokenizer
 
 Row = dict[str, Any]
 """One item's raw result, plain JSON; a float that is not finite is written as its word."""
@@ -64,13 +66,18 @@ class TaskResult:
 
 @dataclass(frozen=True)
 class Task:
-    """`prepare` reads and checks the items before any model is loaded. `raw` begins the names of the saved rows."""
+    """`prepare` reads and checks the items before any model is loaded. `raw` begins the names of the saved rows.
+    `options` names those that only some tasks read, this one among them. `forms`: the kinds of model that can be asked;
+    `check` refuses a tokenizer without what its kind is asked with."""
 
     raw: str
     prepare: Callable[[EvaluateOptions], Sequence[Any]]
     measure: Callable[[LanguageModel, Sequence[Any], EvaluateOptions], list[Row]]
     score: Callable[[Comparison], TaskResult]
+    options: tuple[str, ...]
     needs_template: bool = False
+    forms: tuple[Form, ...] = ("decoder",)
+    check: Callable[[Tokenizer, Form], None] | None = None
 
 
 def cell(interval: Interval) -> Cell:

@@ -65,7 +65,7 @@ class Group:
 
 def prepare(options: EvaluateOptions) -> list[Question]:
     """The questions to ask, a stratified sample of kinds and languages where `limit` says so."""
-    questions = read_questions(questions_path(options))
+    questions = read_questions(questions_path(options), Question)
     return stratified(questions, options.limit, options.seed, lambda q: (q.kind, q.lang), lambda q: q.id)
 
 
@@ -263,4 +263,11 @@ def _percent(value: Cell) -> str:
     return f"{100 * (plain_number(value) or 0):.0f} %"
 
 
-TASK = Task(raw="answers", prepare=prepare, measure=measure, score=score, needs_template=True)
+TASK = Task(
+    raw="answers",
+    prepare=prepare,
+    measure=measure,
+    score=score,
+    options=("world", "slots", "max_tokens", "samples"),
+    needs_template=True,
+)

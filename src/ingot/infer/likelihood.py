@@ -1,10 +1,12 @@
-"""How likely a text is under a model, token by token, and how far two models are apart.
+"""How likely tokens are under a model of any kind, and how far two decoders are apart.
 
-Log-probabilities are natural logs in float32. Rows of different lengths are padded on the right, which a causal model
-does not see. Logits are made for at most LOGITS_AT_ONCE numbers at a time, so memory does not grow with text times
-vocabulary. The caller decides about start tokens: the first token of a row is context only and never scored.
+Log-probabilities are natural logs in float32. What is asked is a `Query`: what the network reads, and which token at
+which of its outputs. A text under a decoder is one query, its next tokens (`following`); `infer/gap.py` makes those of
+encoders and encoder-decoders. Rows of different lengths are padded on the right, where no token of a row looks. Logits
+are made for at most LOGITS_AT_ONCE numbers at a time, so memory does not grow with text times vocabulary. The caller
+decides about start tokens: the first token of a text is context only and never scored.
 
-Legend: B rows, T positions, D width, V vocabulary, P scored positions of all rows in one line.
+Legend: B rows, T positions, S positions of a source, C width, V vocabulary, P places asked about, of all rows in line.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from torch import Tensor
 from ingot.adapt.load import LanguageModel
 from ingot.core.errors import fail
 from ingot.core.progress import track
+from ingot.model.encoder import Encoder
+from ingot.model.encoder_decoder import EncoderDecoder
 
 LOGITS_AT_ONCE = 1 << 23
 """Float32 numbers: 32 MiB of logits, and as much again for their log-softmax."""
@@ -28,15 +32,21 @@ TOKENS_AT_ONCE = 2048
 
 
 @dataclass(frozen=True)
-class Row:
-    """Token ids, and the index of the first one to score (1: all that have something before them)."""
+class Query:
+    """What a network reads, and the tokens asked for: `targets[i]` at the output of place `places[i]`.
 
-    ids: Sequence[int]
-    first: int = 1
+    ids: what a decoder, an encoder, or the decoder of an encoder-decoder reads. source: what its encoder reads.
+    """
 
-    @property
-    def num_scored(self) -> int:
-        return len(self.ids) - self.first
+    ids: tuple[int, ...]
+    places: tuple[int, ...]
+    targets: tuple[int, ...]
+    source: tuple[int, ...] = ()
+
+
+def following(ids: Sequence[int], first: int = 1) -> Query:
+    """Of a decoder: each token from index `first` on, from those before it. The last one is asked for and not read."""
+    return Query(tuple(ids[:-1]), tuple(range(first - 1, len(ids) - 1)), tuple(ids[first:]))
 
 
 def token_logprobs(model: LanguageModel, ids: Sequence[int]) -> Tensor:
@@ -45,8 +55,21 @@ def token_logprobs(model: LanguageModel, ids: Sequence[int]) -> Tensor:
 
 
 def batch_logprobs(model: LanguageModel, rows: Sequence[Sequence[int]], label: str | None = None) -> list[Tensor]:
-    """`token_logprobs` of every row, computed together. `label`: show progress under this name."""
-    return _score(model, [Row(ids) for ids in rows], label)
+    """`token_logprobs` of every row, computed together. `label`: show progress under this name. Raises `not-a-decoder`
+    for a model that does not write on its own."""
+    _require_decoders(model)
+    return query_logprobs(model, [following(ids) for ids in rows], label)
+
+
+@torch.inference_mode()
+def query_logprobs(model: LanguageModel, queries: Sequence[Query], label: str | None = None) -> list[Tensor]:
+    """log p of the targets of each query, float32 (targets,), computed together, in the order given."""
+    _check(model, queries)
+    found: dict[int, Tensor] = {id(query): torch.zeros(0) for query in queries}
+    for group in _progress(_groups(queries), label):
+        parts = [_chosen(part, targets) for (part,), targets in _logits([model], group)]
+        found |= zip(map(id, group), torch.cat(parts).split([len(query.targets) for query in group]), strict=True)
+    return [found[id(query)] for query in queries]
 
 
 def sliding_window(
@@ -67,16 +90,17 @@ def sliding_window(
     stride = max(1, window // 2) if stride is None else stride
     if not 1 <= stride <= window <= model.max_length:
         raise fail("bad-window", window=window, stride=stride, limit=model.max_length)
-    return torch.cat([torch.zeros(0), *_score(model, list(_windows(ids, window, stride)), label)])
+    _require_decoders(model)
+    return torch.cat([torch.zeros(0), *query_logprobs(model, list(_windows(ids, window, stride)), label)])
 
 
-def _windows(ids: Sequence[int], window: int, stride: int) -> Iterator[Row]:
-    """The last token of a row is scored and not read, so a row has one token more than its window."""
+def _windows(ids: Sequence[int], window: int, stride: int) -> Iterator[Query]:
+    """The last token of a part is scored and not read, so a part has one token more than its window."""
     scored = 1
     for begin in range(0, len(ids), stride):
         if scored < len(ids):
             end = min(begin + window + 1, len(ids))
-            yield Row(ids[begin:end], scored - begin)
+            yield following(ids[begin:end], scored - begin)
             scored = end
 
 
@@ -98,10 +122,12 @@ class Comparison:
 def compare_models(
     a: LanguageModel, b: LanguageModel, rows: Sequence[Sequence[int]], label: str | None = None
 ) -> Comparison:
-    """How far `b` is from `a`, at every token of `rows` but the first of each. Raises `vocabularies-differ`."""
+    """How far `b` is from `a`, at every token of `rows` but the first of each. Raises `vocabularies-differ`,
+    `not-a-decoder`."""
+    _require_decoders(a, b)
     if a.config.vocab_size != b.config.vocab_size:
         raise fail("vocabularies-differ", a=a.name, found=a.config.vocab_size, b=b.name, other=b.config.vocab_size)
-    wanted = [Row(ids) for ids in rows]
+    wanted = [following(ids) for ids in rows]
     for model in (a, b):
         _check(model, wanted)
     parts = [_compare(*pair) for group in _progress(_groups(wanted), label) for pair in _logits([a, b], group)]
@@ -128,60 +154,78 @@ def _compare(logits: list[Tensor], targets_P: Tensor) -> tuple[Tensor, Tensor, T
     return kl_P.cpu(), agree_P.cpu(), a_P.cpu(), b_P.cpu()
 
 
-@torch.inference_mode()
-def _score(model: LanguageModel, rows: list[Row], label: str | None) -> list[Tensor]:
-    """Log-probabilities of the scored tokens of each row, in the order given."""
-    _check(model, rows)
-    found: dict[int, Tensor] = {id(row): torch.zeros(0) for row in rows}
-    for group in _progress(_groups(rows), label):
-        parts = [_chosen(part, targets) for (part,), targets in _logits([model], group)]
-        found |= zip(map(id, group), torch.cat(parts).split([row.num_scored for row in group]), strict=True)
-    return [found[id(row)] for row in rows]
-
-
 def _chosen(logits_PV: Tensor, targets_P: Tensor) -> Tensor:
     return (logits_PV.gather(-1, targets_P[:, None])[:, 0] - logits_PV.logsumexp(-1)).cpu()
 
 
-def _logits(models: list[LanguageModel], group: list[Row]) -> Iterator[tuple[list[Tensor], Tensor]]:
-    """Pieces of what to score: logits (P, V) of each model, and the tokens that came, (P,)."""
+def _logits(models: list[LanguageModel], group: list[Query]) -> Iterator[tuple[list[Tensor], Tensor]]:
+    """Pieces of what is asked: logits (P, V) of each model, and the tokens asked for, (P,)."""
     device = models[0].device
-    width = max(len(row.ids) for row in group) - 1
-    ids_BT = torch.tensor([[*row.ids[:-1], *[0] * (width + 1 - len(row.ids))] for row in group], device=device)
-    scored_BT = torch.zeros(len(group), width, dtype=torch.bool, device=device)
-    for number, row in enumerate(group):
-        scored_BT[number, row.first - 1 : len(row.ids) - 1] = True
-    targets_P = torch.tensor([token for row in group for token in row.ids[row.first :]], device=device)
-    hidden = [model.decoder(ids_BT)[scored_BT] for model in models]
+    rows_P = torch.tensor([row for row, query in enumerate(group) for _ in query.places], device=device)
+    places_P = torch.tensor([place for query in group for place in query.places], device=device)
+    targets_P = torch.tensor([token for query in group for token in query.targets], device=device)
+    hidden = [_hidden(model, group)[rows_P, places_P] for model in models]
     size = max(1, LOGITS_AT_ONCE // models[0].config.vocab_size)
     for at in range(0, len(targets_P), size):
-        logits = [model.decoder.head(part[at : at + size]) for model, part in zip(models, hidden, strict=True)]
+        logits = [model.network.head(part[at : at + size]) for model, part in zip(models, hidden, strict=True)]
         for model, part in zip(models, logits, strict=True):
             if not bool(part.amax(-1).isfinite().all()):
                 raise fail("logits-not-finite", path=model.model_dir.path)
         yield logits, targets_P[at : at + size]
 
 
-def _groups(rows: list[Row]) -> list[list[Row]]:
-    """Rows with anything to score, those of like length together, as many as TOKENS_AT_ONCE allows."""
-    groups: list[list[Row]] = []
-    for row in sorted((row for row in rows if row.num_scored > 0), key=lambda row: len(row.ids)):
-        if groups and (len(groups[-1]) + 1) * len(row.ids) <= TOKENS_AT_ONCE:
-            groups[-1].append(row)
+def _hidden(model: LanguageModel, group: list[Query]) -> Tensor:
+    """Hidden states (B, T, C) of rows read together, each as if it were alone. A causal network needs no telling where
+    a row ends; one that sees both sides does."""
+    network, device = model.network, model.device
+    ids_BT, segments_BT = _padded([query.ids for query in group], device)
+    if isinstance(network, EncoderDecoder):
+        source_ids_BS, source_segments_BS = _padded([query.source for query in group], device)
+        return network(ids_BT, source_ids_BS=source_ids_BS, source_segments_BS=source_segments_BS)
+    return network(ids_BT, segments_BT=segments_BT) if isinstance(network, Encoder) else network(ids_BT)
+
+
+def _padded(rows: list[tuple[int, ...]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ids (B, T) with zeros behind short rows, and segments (B, T): 0 at a row's tokens, -1 behind them."""
+    width = max(map(len, rows))
+    ids_BT = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=device)
+    lengths_B = torch.tensor([len(row) for row in rows], device=device)
+    return ids_BT, (torch.arange(width, device=device) < lengths_B[:, None]).long() - 1
+
+
+def _groups(queries: Sequence[Query]) -> list[list[Query]]:
+    """Queries that ask anything, those of like length together, as many as TOKENS_AT_ONCE allows."""
+    groups: list[list[Query]] = []
+    for query in sorted((query for query in queries if query.targets), key=_size):
+        if groups and (len(groups[-1]) + 1) * _size(query) <= TOKENS_AT_ONCE:
+            groups[-1].append(query)
         else:
-            groups.append([row])
+            groups.append([query])
     return groups
 
 
-def _check(model: LanguageModel, rows: list[Row]) -> None:
+def _size(query: Query) -> int:
+    return len(query.source) + len(query.ids)
+
+
+def _require_decoders(*models: LanguageModel) -> None:
+    """Raises `not-a-decoder`: what an encoder says at a place is about the token there, not the next one."""
+    for model in models:
+        _ = model.decoder
+
+
+def _check(model: LanguageModel, queries: Sequence[Query]) -> None:
     """Refuse rows beyond the window and tokens beyond the vocabulary, by the row's number from 1."""
-    for number, row in enumerate(rows, start=1):
-        if len(row.ids) - 1 > model.max_length:
-            raise fail("row-too-long", row=number, found=len(row.ids), limit=model.max_length + 1)
-        for token in (min(row.ids, default=0), max(row.ids, default=0)):
+    for number, query in enumerate(queries, start=1):
+        if (longest := max(len(query.ids), len(query.source))) > model.max_length:
+            raise fail("row-too-long", row=number, found=longest, limit=model.max_length)
+        if isinstance(model.network, EncoderDecoder) and not query.source:
+            raise fail("no-source", path=model.model_dir.path)
+        tokens = (*query.ids, *query.targets, *query.source)
+        for token in (min(tokens, default=0), max(tokens, default=0)):
             if not 0 <= token < model.config.vocab_size:
                 raise fail("token-outside", where=f"row {number}", found=token, size=model.config.vocab_size)
 
 
-def _progress(groups: list[list[Row]], label: str | None) -> Iterator[list[Row]]:
+def _progress(groups: list[list[Query]], label: str | None) -> Iterator[list[Query]]:
     yield from track(groups, label, len(groups)) if label else groups

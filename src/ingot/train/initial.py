@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ingot.model.config import ModelConfig
+from ingot.model.families.t5 import T5Config
 from ingot.model.layers import Conv1D
 from ingot.model.network import Network, make_network
 
@@ -27,13 +28,15 @@ def initialise(config: ModelConfig, seed: int) -> Network:
     """Normal with deviation 0.02 for embeddings and 1/sqrt(fan-in) for matrices; those that write to the residual
     stream start smaller by sqrt(2 x layers), so that its variance does not grow with depth (Radford et al. 2019).
     Norms and biases start as they are made, without effect. T5, whose scores are not scaled, begins with queries
-    smaller by sqrt(head width) (Raffel et al. 2020)."""
+    smaller by sqrt(head width); and where it divides what its embedding reads out by sqrt(width), that begins with
+    deviation 1 (Raffel et al. 2020): at 0.02 all logits are alike, and hundreds of steps only make them differ."""
     generator = torch.Generator().manual_seed(seed)
     network = make_network(config)
     for name, parameter in network.named_parameters():
         owner = network.get_submodule(name.rpartition(".")[0])
         if isinstance(owner, nn.Embedding):
-            parameter.normal_(0.0, 0.02, generator=generator)
+            is_divided = isinstance(config, T5Config) and config.scale_output and owner is network.embedding
+            parameter.normal_(0.0, 1.0 if is_divided else 0.02, generator=generator)
         elif parameter.dim() == 1:
             if isinstance(owner, nn.Linear | Conv1D):
                 nn.init.zeros_(parameter)

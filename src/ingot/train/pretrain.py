@@ -16,7 +16,7 @@ from ingot.core.progress import say
 from ingot.data.objectives.catalogue import make_objective
 from ingot.data.objectives.options import ObjectiveName, ObjectiveOptions
 from ingot.model.config import ModelConfig
-from ingot.model.network import Network
+from ingot.model.network import Network, form_of
 from ingot.text.tokenizer import Tokenizer
 from ingot.train import dial
 from ingot.train.account import Account
@@ -25,7 +25,6 @@ from ingot.train.corpus import Corpus, CorpusOptions, once, prepare
 from ingot.train.distributed.launch import on_ray, parse_launch
 from ingot.train.distributed.sharing import share
 from ingot.train.distributed.world import World
-from ingot.train.form import form_of
 from ingot.train.initial import initialise
 from ingot.train.loop import Run
 from ingot.train.machine import default_device
@@ -65,7 +64,7 @@ def pretrain(options: PretrainOptions) -> ModelDir:
     torch.manual_seed(options.seed)
     network = initialise(ModelConfig.read(config, options.out / "config.json"), options.seed)
     freeze(network, options.loop.freeze)
-    form = form_of(network)
+    form = form_of(network.config)
     objective = make_objective(options.objective, tokenizer, options.length, form, options.objectives)
     place = Place.beside(options.out)
     same = identity(options, data=options.data, tokenizer=options.tokenizer)

@@ -25,13 +25,12 @@ from ingot.core.progress import say
 from ingot.data.objectives.catalogue import make_objective
 from ingot.data.objectives.objective import Objective
 from ingot.data.objectives.options import ObjectiveName, ObjectiveOptions
-from ingot.model.network import Network
+from ingot.model.network import Network, form_of
 from ingot.train.account import Account
 from ingot.train.checkpoint import Place, identity
 from ingot.train.corpus import Corpus, CorpusOptions, once, prepare
 from ingot.train.distributed.sharing import share
 from ingot.train.distributed.world import World
-from ingot.train.form import form_of
 from ingot.train.loop import Run
 from ingot.train.machine import default_device
 from ingot.train.offload import move
@@ -92,7 +91,7 @@ def tune(options: TuneOptions) -> ModelDir:
     world.agree(lambda: refuse_nonempty(options.out))
     model = load(options.model)
     length = window(model, options.length)
-    form = form_of(model.network)
+    form = form_of(model.config)
     objective = make_objective(options.objective, model.tokenizer, length, form, options.objectives)
     torch.manual_seed(options.seed)
     config = _prepare(model, options)
