@@ -47,7 +47,8 @@ def _splits(reference: str, data: Path) -> Iterator[tuple[float, int]]:
     if not steps:
         raise fail("evaluate-no-heldout", model=reference, data=data, reason="no training on these files")
     for step in steps:
-        share = step.options.get("corpus", {}).get("heldout")
+        reads_text = step.verb != "tune" or step.options.get("as_text")  # of conversations nothing is held out
+        share = step.options.get("corpus", {}).get("heldout") if reads_text else None
         if share is None or step.seed is None:
             raise fail("evaluate-no-heldout", model=reference, data=data, reason=f"{step.verb} that held out nothing")
         yield float(share), step.seed
