@@ -100,7 +100,7 @@ def test_conversations_longer_than_the_window_are_refused_by_line(folder: Path, 
     long = {"messages": [CHAT["messages"][0], {"role": "assistant", "content": "the cat " * 200}]}
     data = write_jsonl(tmp_path / "chats.jsonl", CHAT, long)
     sentence = refused("chat-too-long", ingot.tune, str(folder / "llama"), data=data, out=tmp_path / "m", **TUNE)
-    assert "conversation 2" in sentence
+    assert "on line 2" in sentence
     assert "128" in sentence
 
 
@@ -110,7 +110,7 @@ def test_nothing_to_learn_is_refused(folder: Path, tmp_path: Path) -> None:
     tags = "{% for m in messages %}{{ m.content }}{% generation %}{% endgeneration %}{% endfor %}"
     (model / "chat_template.jinja").write_text(tags)
     chats = {"data": folder / "chats.jsonl", "out": tmp_path / "m"}
-    assert "conversation 1" in refused("no-target", ingot.tune, str(model), **chats, **TUNE)
+    assert "on line 1" in refused("no-target", ingot.tune, str(model), **chats, **TUNE)
     data = {"data": folder / "text.jsonl", "as_text": True, "method": "full"}
     with pytest.raises(IngotError, match="all 3 steps") as caught:
         ingot.tune(str(folder / "bert"), objective="masked-lm", objectives={"mask_rate": 1e-4}, out=tmp_path / "m",
@@ -204,7 +204,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "seed": {"seed": 9},
     "loop": {"loop": LOOP | {"clip": 0.01}},
 }
-ELSEWHERE = {"model", "data", "out", "resume"}
+ELSEWHERE = {"model", "data", "out", "resume", "chats"}
 """Options of `tune` with tests of their own."""
 
 

@@ -26,7 +26,7 @@ from ingot.text.tokenizer import Tokenizer
 from ingot.train import corpus as reading
 from ingot.train.account import Account
 from ingot.train.corpus import prepare
-from ingot.train.reading import read_conversations
+from ingot.train.reading import ConversationOptions, read_conversations
 from tiny import LLAMA, write_model, write_tokenizer
 
 pytestmark = pytest.mark.slow
@@ -171,7 +171,7 @@ def test_conversations_in_files_are_those_in_memory(model: Path, tmp_path: Path)
     objective = make_objective("next-token", opened.tokenizer, 128)
     options = ObjectiveOptions()
     account = Account.of_chats(data, allow_unknown_licence=False)
-    found = read_conversations(account, opened, objective, options, 128, tmp_path / "rows")
+    found = read_conversations(account, opened, objective, options, 128, tmp_path / "rows", ConversationOptions())
     rendered = [render_chat(chat, opened.tokenizer) for chat in read_chats(data)]
     expected = pack_chats(rendered, 128, pad=opened.tokenizer.pad_id or 0)
     for name in ("ids", "segments", "targets"):
