@@ -122,11 +122,12 @@ class Running:
 def running(
     engine: Stepper, tokenizer: Tokenizer, *, slots: int = 2, waiting: int = 2, guard: Any = None,
     max_length: int = 128, vocab_size: int | None = None, max_body: int = 100_000, timeout: float = 30.0,
-    drain: float = 5.0, keys: Keys | None = None,
+    drain: float = 5.0, keys: Keys | None = None, reader: Reader | None = None,
 ) -> Iterator[Running]:  # fmt: skip
     """A server named "tiny" on a free port; stopped when the block ends."""
     metrics = Metrics()
-    served = Served("tiny", tokenizer, Reader(vocab_size or tokenizer.vocab_size, max_length), guard, "fp_test", 1)
+    reader = reader or Reader(vocab_size or tokenizer.vocab_size, max_length)
+    served = Served("tiny", tokenizer, reader, guard, "fp_test", 1)
     worker = Worker(engine, slots, waiting, metrics)
     api = Api(served, worker, metrics, max_body=max_body, timeout=timeout, keys=keys)
     ended: list[Any] = []

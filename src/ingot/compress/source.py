@@ -19,7 +19,7 @@ from ingot.adapt.files import apply_adapter, read_config
 from ingot.adapt.lora import PREFIX, LoRALayer, lora_layers
 from ingot.core.errors import fail
 from ingot.core.model_dir import Draft, ModelDir, split_reference
-from ingot.model.config import ModelConfig
+from ingot.model.config import PREFIX_LM, ModelConfig
 from ingot.model.decoder import Decoder
 from ingot.model.layers import Conv1D
 from ingot.model.quantized import Quantization
@@ -120,9 +120,11 @@ def digest(tensor: Tensor) -> str:
     return hashlib.sha256(f"{tensor.dtype}{tuple(tensor.shape)}".encode() + content.tobytes()).hexdigest()
 
 
-def write_config(draft: Draft, parent: ModelDir, changes: dict[str, Any] | None = None) -> None:
-    """Config, generation config and text files of the parent; `changes` replace keys of the config."""
-    draft.write_json("config.json", parent.config | (changes or {}))
+def write_config(draft: Draft, weights: Weights, changes: dict[str, Any] | None = None) -> None:
+    """Config, generation config and text files of a model; `changes` replace keys of the config."""
+    parent = weights.base
+    directions = {PREFIX_LM: True} if weights.decoder.config.prefix_lm else {}
+    draft.write_json("config.json", parent.config | directions | (changes or {}))
     if (parent.path / GENERATION).exists():
         (draft.path / GENERATION).write_bytes((parent.path / GENERATION).read_bytes())
     draft.copy_text_files(parent)

@@ -26,6 +26,9 @@ class Conversation:
     system: str | None = None
     turns: list[Message] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._reader = Reader.of(self.model)
+
     def ask(self, text: str, wanted: int | None) -> tuple[Prompt, int]:
         """Add a question. Returns the prompt and how many old turns had to go for an answer of `wanted` tokens.
 
@@ -33,14 +36,14 @@ class Conversation:
         is then as it was before.
         """
         turns = [*self.turns, {"role": "user", "content": text}]
-        reader, window = Reader.of(self.model), self.model.max_length
+        window = self.model.max_length
         needed = min(wanted or window, window // ROOM_SHARE)
         for dropped in range(0, len(turns), 2):
-            prompt = self._read(reader, turns[dropped:])
-            if reader.room(prompt) >= needed:
+            prompt = self._read(turns[dropped:])
+            if self._reader.room(prompt) >= needed:
                 self.turns = turns[dropped:]
                 return prompt, dropped // 2
-        limit = window if reader.has_source else window - needed
+        limit = window if self._reader.has_source else window - needed
         raise fail("question-too-long", found=len(prompt.ids), limit=limit, window=window)
 
     def answer(self, text: str) -> None:
@@ -52,6 +55,6 @@ class Conversation:
         self.system = system
         self.turns = []
 
-    def _read(self, reader: Reader, turns: list[Message]) -> Prompt:
+    def _read(self, turns: list[Message]) -> Prompt:
         first = [{"role": "system", "content": self.system}] if self.system else []
-        return reader.conversation(self.model.tokenizer, [*first, *turns])
+        return self._reader.conversation(self.model.tokenizer, [*first, *turns])

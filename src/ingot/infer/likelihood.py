@@ -2,7 +2,8 @@
 
 Log-probabilities are natural logs in float32. Rows of different lengths are padded on the right, which a causal model
 does not see. Logits are made for at most LOGITS_AT_ONCE numbers at a time, so memory does not grow with text times
-vocabulary. The caller decides about start tokens: the first token of a row is context only and never scored.
+vocabulary. The caller decides about start tokens: the first token of a row is context only and never scored. A model
+that reads prompts in both directions reads a row's context so: what stands before the first token that is scored.
 
 Legend: B rows, T positions, D width, V vocabulary, P scored positions of all rows in one line.
 """
@@ -29,7 +30,8 @@ TOKENS_AT_ONCE = 2048
 
 @dataclass(frozen=True)
 class Row:
-    """Token ids, and the index of the first one to score (1: all that have something before them)."""
+    """Token ids, and the index of the first one to score (1: all that have something before them). Those before it are
+    the context."""
 
     ids: Sequence[int]
     first: int = 1
@@ -152,7 +154,8 @@ def _logits(models: list[LanguageModel], group: list[Row]) -> Iterator[tuple[lis
     for number, row in enumerate(group):
         scored_BT[number, row.first - 1 : len(row.ids) - 1] = True
     targets_P = torch.tensor([token for row in group for token in row.ids[row.first :]], device=device)
-    hidden = [model.decoder(ids_BT)[scored_BT] for model in models]
+    firsts_B1 = torch.tensor([[row.first] for row in group], device=device)
+    hidden = [_hidden(model, ids_BT, firsts_B1)[scored_BT] for model in models]
     size = max(1, LOGITS_AT_ONCE // models[0].config.vocab_size)
     for at in range(0, len(targets_P), size):
         logits = [model.decoder.head(part[at : at + size]) for model, part in zip(models, hidden, strict=True)]
@@ -160,6 +163,14 @@ def _logits(models: list[LanguageModel], group: list[Row]) -> Iterator[tuple[lis
             if not bool(part.amax(-1).isfinite().all()):
                 raise fail("logits-not-finite", path=model.model_dir.path)
         yield logits, targets_P[at : at + size]
+
+
+def _hidden(model: LanguageModel, ids_BT: Tensor, firsts_B1: Tensor) -> Tensor:
+    """Hidden states, contexts read in both directions where the model was trained to. One token alone has none."""
+    if not model.config.prefix_lm or int(firsts_B1.max()) <= 1:
+        return model.decoder(ids_BT)
+    order_T = torch.arange(ids_BT.shape[1], device=ids_BT.device)
+    return model.decoder(ids_BT, prefix_BT=order_T < firsts_B1)
 
 
 def _groups(rows: list[Row]) -> list[list[Row]]:

@@ -24,7 +24,7 @@ from ingot.train.corpus import Corpus, prepare
 from ingot.train.distributed.launch import on_ray, parse_launch
 from ingot.train.distributed.sharing import share
 from ingot.train.distributed.world import World
-from ingot.train.form import form_of
+from ingot.train.form import form_of, marked
 from ingot.train.initial import initialise
 from ingot.train.loop import Run
 from ingot.train.machine import default_device
@@ -99,7 +99,7 @@ def pretrain(options: PretrainOptions) -> ModelDir:
         draft.parents.append(ModelDir.open(options.tokenizer))
         draft.data.extend(corpus.sources)
         draft.copy_text_files(draft.parents[0])
-        write_model(draft, network, config)
+        write_model(draft, network, marked(config, objective))
         record(draft, network, corpus.rows, result, place)
         account.prove(draft, corpus.rows, tokenizer)
         prove_model(draft, network, objective, corpus.heldout)

@@ -25,11 +25,12 @@ from ingot.data.manifest import licence_of
 from ingot.data.objectives.catalogue import make_objective
 from ingot.data.objectives.objective import Objective
 from ingot.data.objectives.options import ObjectiveName, ObjectiveOptions
+from ingot.model.config import PREFIX_LM
 from ingot.model.network import Network
 from ingot.train.checkpoint import Place, identity
 from ingot.train.distributed.sharing import share
 from ingot.train.distributed.world import World
-from ingot.train.form import form_of
+from ingot.train.form import check_directions, form_of, marked
 from ingot.train.loop import Run
 from ingot.train.machine import default_device
 from ingot.train.offload import move
@@ -85,7 +86,8 @@ def tune(options: TuneOptions) -> ModelDir:
     model = load(options.model)
     length = window(model, options.length)
     form = form_of(model.network)
-    objective = make_objective(options.objective, model.tokenizer, length, form, options.objectives)
+    objective = make_objective(options.objective, model.tokenizer, length, form, options.objectives, model.start_id)
+    check_directions(model.config, model.model_dir.path, objective)
     reading = _read(options, model, objective, length)
     torch.manual_seed(options.seed)
     config = _prepare(model, options)
@@ -109,7 +111,7 @@ def tune(options: TuneOptions) -> ModelDir:
         draft.parents.extend(model.parents)
         draft.read_data(options.data, licence_of(options.data))
         record(draft, model.network, reading.rows, result, place)
-        _write(draft, model, config)
+        _write(draft, model, config, objective)
     place.remove()
     world.wait()
     say("tuned", loss=f"{result.loss:.3f}", rate=f"{result.targets / result.seconds:,.0f}")
@@ -152,13 +154,15 @@ def _plan(options: TuneOptions, reading: Reading, model: LanguageModel, world: W
     return plan
 
 
-def _write(draft: Draft, model: LanguageModel, config: LoRAConfig | None) -> None:
+def _write(draft: Draft, model: LanguageModel, config: LoRAConfig | None, objective: Objective) -> None:
     """The adapter or the model, re-opened and compared with what is in memory."""
     if config is None:
         draft.copy_text_files(model.model_dir)
-        write_model(draft, model.network, model.model_dir.config)
+        write_model(draft, model.network, marked(model.model_dir.config, objective), model.model_dir)
         prove(draft, model.network, load(draft.path), "the re-opened directory with the model in memory")
         return
     write_adapter(draft, model.network, config, model.model_dir)
+    if objective.both_ways:
+        draft.numbers[PREFIX_LM] = True
     reopened = load(f"{model.model_dir.path}+{draft.path}")
     prove(draft, model.network, reopened, "the base with the re-opened adapter, with the model in memory")
