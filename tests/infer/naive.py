@@ -36,8 +36,8 @@ def constrained(
     own = model.generation
     logits[list(own.banned_ids)] = -np.inf
     may_end = at >= sampling.min_tokens and not sampling.ignore_eos
-    forced = own.forced_first if at == 0 and num_read == 1 else None
-    forced = own.forced_last if forced is None and at == limit - 1 and may_end else forced
+    forced = own.forced_last if at == limit - 1 and may_end else None
+    forced = own.forced_first if forced is None and at == 0 and num_read == 1 else forced
     return logits if forced is None else np.where(np.arange(len(logits)) == forced, 0.0, -np.inf)
 
 

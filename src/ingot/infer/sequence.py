@@ -124,10 +124,10 @@ class Sequence:
         """The token that the model's directory wants here whatever its logits say. What a request asks for goes before
         that: no end before `min_tokens`, none with `ignore_eos`."""
         position, own = len(self.tokens), self._generation
-        if position == 0 and len(self.start.ids) == 1 and own.forced_first is not None:
-            return own.forced_first
         may_end = position >= self.sampling.min_tokens and not self.sampling.ignore_eos
-        return own.forced_last if may_end and position == self._limit - 1 else None
+        if own.forced_last is not None and may_end and position == self._limit - 1:
+            return own.forced_last
+        return own.forced_first if position == 0 and len(self.start.ids) == 1 else None
 
     def accept(self, token_id: int, logprobs: TokenLogprobs | None) -> Event:
         """Take the next token; finish if it ends the sequence."""
