@@ -1,6 +1,9 @@
 """What a model is given to read: gaps in a text, conversations, and that both are what training makes of them."""
 
+import json
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +14,14 @@ from naive import naive_generate
 from ingot.adapt.load import LanguageModel
 from ingot.data.objectives.catalogue import make_objective
 from ingot.data.objectives.lesson import Lesson
-from ingot.data.objectives.options import ObjectiveOptions
+from ingot.data.objectives.options import Form, ObjectiveOptions
 from ingot.data.objectives.span_corruption import corrupt
 from ingot.data.pack import Batch, pack_chats
 from ingot.infer.engine import Engine, generate
 from ingot.infer.reader import Prompt, Reader
 from ingot.infer.sampling import Sampling
 from ingot.text.chat import render
+from ingot.text.tokenizer import Tokenizer
 from ingot.train.form import form_of
 from ingot.train.loss import Inputs, _hidden
 
@@ -138,10 +142,23 @@ def test_other_special_strings_stay_text(model: LanguageModel) -> None:
 
 
 def test_a_causal_model_reads_sentinels_as_text(tiny: Tiny, sentinel_dir: Any) -> None:
-    from ingot.text.tokenizer import Tokenizer
-
     tokenizer = Tokenizer.open(sentinel_dir)
     assert Reader.of(tiny()).text(tokenizer, "a <extra_id_0>").ids == tokenizer.encode("a <extra_id_0>")
+
+
+@pytest.mark.parametrize("form", ["decoder", "encoder-decoder"])
+def test_what_stands_before_a_text_stands_there_in_training_too(form: Form, sentinel_dir: Path, tmp_path: Path) -> None:
+    """A tokenizer that begins every text with a token of its own, as BART's does."""
+    shutil.copytree(sentinel_dir, tmp_path / "tok")
+    config = json.loads((tmp_path / "tok" / "tokenizer_config.json").read_text())
+    config |= {"bos_token": "<|im_start|>", "add_bos_token": True}
+    (tmp_path / "tok" / "tokenizer_config.json").write_text(json.dumps(config))
+    tokenizer = Tokenizer.open(tmp_path / "tok")
+    objective = make_objective("prefix-lm", tokenizer, 64, form)
+    reader = Reader(340, 64, start_id=0 if form == "encoder-decoder" else None)
+    end = [objective.end_id] if reader.has_source else []
+    assert reader.text(tokenizer, "the").ids == [*objective.start_ids, *tokenizer.encode("the"), *end]
+    assert objective.start_ids == (2,)
 
 
 def test_ids_are_taken_as_they_are(model: LanguageModel) -> None:

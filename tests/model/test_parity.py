@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ingot.adapt.load import load
+from ingot.core.errors import IngotError
 from ingot.core.model_dir import ModelDir
 from ingot.infer.engine import Engine
 from ingot.infer.sampling import Sampling
@@ -145,6 +146,13 @@ def test_longrope_is_the_same_read_in_parts(length: int, tmp_path: Path) -> None
         for token in sequence.tokens:
             assert int(model.logits([text])[0, -1].argmax()) == token
             text.append(token)
+
+
+def test_longrope_has_no_room_behind_a_prompt_that_ends_where_positions_change(tmp_path: Path) -> None:
+    engine = Engine(load(write_model(tmp_path / "m", CASES["phi3-long"])))
+    with pytest.raises(IngotError) as error:
+        engine.submit([5] * 16)
+    assert (error.value.code, error.value.details) == ("prompt-too-long", {"found": 16, "limit": 16})
 
 
 def gradient_of(name: str, gradients: dict[str, torch.Tensor]) -> torch.Tensor:
