@@ -53,9 +53,9 @@ class Runner:
             lengths_B = self._tensor([len(sequence.start.source) for sequence in group])
             return self.network(ids_BT, positions_BT, rows=rows, source=SourceRows.at(self.sources, slots_B, lengths_B))
         lengths_B = self._tensor([len(sequence.start.ids) for sequence in group])
-        is_prefix = any(sequence.num_cached < sequence.start.prefix for sequence in group)
-        prefix_B1 = self._tensor([[sequence.start.prefix] for sequence in group])
-        prefix_BT = positions_BT < prefix_B1 if is_prefix else None
+        prefix_BT = None
+        if any(sequence.num_cached < sequence.start.prefix for sequence in group):
+            prefix_BT = positions_BT < self._tensor([[sequence.start.prefix] for sequence in group])
         return self.network(ids_BT, positions_BT, prefix_BT=prefix_BT, lengths_B=lengths_B, rows=rows)
 
     def _read_sources(self, group: list[Sequence]) -> None:

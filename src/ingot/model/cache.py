@@ -80,14 +80,11 @@ class SourceRows:
     cache: KVCache
     rows: slice | Tensor
     lengths_B: Tensor
+    length: int
 
     @classmethod
     def at(cls, cache: KVCache, slots_B: Tensor, lengths_B: Tensor) -> SourceRows:
-        return cls(cache, slot_rows(slots_B), lengths_B)
-
-    @property
-    def length(self) -> int:
-        return int(self.lengths_B.max())
+        return cls(cache, slot_rows(slots_B), lengths_B, int(lengths_B.max()))
 
     def held(self, layer: int) -> Keys:
         return self.cache.held(layer, self.rows, self.length)
