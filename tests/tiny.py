@@ -325,3 +325,13 @@ def write_tokenizer(path: Path, special: Sequence[str] = ()) -> Path:
     )
     (path / "chat_template.jinja").write_text(template)
     return path
+
+
+def write_sentinel_tokenizer(path: Path, count: int = 12) -> Path:
+    """`write_tokenizer` with sentinels <extra_id_0>, <extra_id_1>... behind its 320 tokens."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(write_tokenizer(path) / "tokenizer.json"))
+    tokenizer.add_special_tokens([f"<extra_id_{number}>" for number in range(count)])
+    tokenizer.save(str(path / "tokenizer.json"))
+    return path

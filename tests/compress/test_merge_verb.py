@@ -15,7 +15,7 @@ from ingot.compress.merge import linear, slerp
 from ingot.compress.merge_verb import merge
 from ingot.compress.quantize_verb import quantize
 from ingot.core.errors import IngotError
-from tiny import GPT2, LLAMA, QWEN3
+from tiny import BERT, GPT2, LLAMA, QWEN3, T5, write_model
 
 pytestmark = pytest.mark.slow
 
@@ -210,3 +210,12 @@ def test_a_merge_that_wrote_something_else_is_not_kept(
         lambda path, spec, tensors: honest(path, spec, ((name, tensor + 1e-3) for name, tensor in tensors)),
     )
     refused("not-proven", "recomputed", tmp_path / "m", str(make_model("a")), str(make_model("b", seed=2)))
+
+
+@pytest.mark.parametrize("config", [T5, BERT])
+def test_what_is_not_a_decoder_is_refused_by_name(config: dict[str, Any], tmp_path: Path) -> None:
+    path = str(write_model(tmp_path / "m", config))
+    for verb, models in ((merge, (path, path)), (quantize, (path,))):
+        with pytest.raises(IngotError, match=config["model_type"]) as error:
+            verb(*models, out=tmp_path / "out")
+        assert error.value.code == "not-a-decoder"

@@ -5,25 +5,51 @@ from reference_sampling import distribution
 
 from ingot.adapt.load import LanguageModel
 from ingot.infer.sampling import Sampling, uniform
+from ingot.model.encoder_decoder import EncoderDecoder
 
 
-def naive_generate(model: LanguageModel, prompt: list[int], sampling: Sampling, seed: int) -> list[int]:
-    """Token ids, an end token included; stop strings are not looked at."""
+def naive_generate(
+    model: LanguageModel, prompt: list[int], sampling: Sampling, seed: int, prefix: int | None = None
+) -> list[int]:
+    """Token ids, an end token included; stop strings are not looked at. `prefix`: how much of the prompt an encoder, or
+    a decoder that can, reads in both directions; None: all."""
+    split = len(prompt) if prefix is None else prefix
+    has_source, both_ways = isinstance(model.network, EncoderDecoder), model.config.prefix_lm
+    read = [model.start_id, *prompt[split:]] if has_source else prompt
     answer: list[int] = []
-    room = model.max_length - len(prompt)
-    while len(answer) < min(room, sampling.max_tokens or room):
-        logits = model.logits([prompt + answer])[0, -1].double().numpy()
-        shares = distribution(logits, sampling, prompt, answer, set(model.eos_ids))
+    room = model.max_length - len(read)
+    limit = min(room, sampling.max_tokens or room)
+    while len(answer) < limit:
+        found = model.logits([[*read, *answer]], [prompt[:split]] if has_source else None, split if both_ways else 0)
+        logits = constrained(model, found[0, -1].double().numpy(), sampling, len(read), len(answer), limit)
+        shares = distribution(logits, sampling, read, answer, set(model.eos_ids))
         answer.append(int(np.searchsorted(np.cumsum(shares), uniform(seed, len(answer)) * shares.sum(), side="right")))
         if answer[-1] in model.eos_ids and not sampling.ignore_eos:
             break
     return answer
 
 
+def constrained(
+    model: LanguageModel, logits: np.ndarray, sampling: Sampling, num_read: int, at: int, limit: int
+) -> np.ndarray:
+    """What generation_config.json wants, done to the logits before anything else."""
+    own = model.generation
+    logits[list(own.banned_ids)] = -np.inf
+    may_end = at >= sampling.min_tokens and not sampling.ignore_eos
+    forced = own.forced_last if at == limit - 1 and may_end else None
+    forced = own.forced_first if forced is None and at == 0 and num_read == 1 else forced
+    return logits if forced is None else np.where(np.arange(len(logits)) == forced, 0.0, -np.inf)
+
+
 def naive_text(model: LanguageModel, prompt: list[int], tokens: list[int], stops: list[str]) -> str:
-    """What the tokens say behind the prompt, up to the stop string that is complete first."""
-    shown = [token for token in tokens if token not in model.eos_ids]
-    text = model.tokenizer.decode(prompt + shown)[len(model.tokenizer.decode(prompt)) :]
+    """What the tokens say behind the prompt, up to the stop string that is complete first. Sentinels are text where a
+    model reads in both directions."""
+    tokenizer = model.tokenizer
+    both_ways = isinstance(model.network, EncoderDecoder) or model.config.prefix_lm
+    gaps = {id for id in tokenizer.special_ids if (tokenizer.token(id) or "").startswith("<extra_id_")}
+    dropped = tokenizer.special_ids - (gaps if both_ways else set())
+    before, whole = ([token for token in ids if token not in dropped] for ids in (prompt, prompt + tokens))
+    text = tokenizer.decode(whole, skip_special=False)[len(tokenizer.decode(before, skip_special=False)) :]
     for end in range(1, len(text) + 1):
         begins = [end - len(stop) for stop in stops if text[:end].endswith(stop)]
         if begins:

@@ -76,8 +76,8 @@ def test_oldest_turns_are_dropped_when_the_window_is_full(tiny: Tiny) -> None:
     talk = Conversation(model, system="s")
     dropped = []
     for number in range(12):
-        ids, gone = talk.ask(f"question {number}", wanted=16)
-        assert len(ids) + 16 <= model.max_length
+        prompt, gone = talk.ask(f"question {number}", wanted=16)
+        assert len(prompt.ids) + 16 <= model.max_length
         dropped.append(gone)
         talk.answer("an answer")
     assert dropped[0] == 0
@@ -85,7 +85,7 @@ def test_oldest_turns_are_dropped_when_the_window_is_full(tiny: Tiny) -> None:
     assert talk.turns[-2]["content"] == "question 11"
     first = {"role": "system", "content": "s"}
     messages = [first, *talk.turns[:-1]]
-    assert ids == render(messages, model.tokenizer, add_generation_prompt=True).ids
+    assert prompt.ids == render(messages, model.tokenizer, add_generation_prompt=True).ids
     longer = [first, {"role": "user", "content": f"question {11 - len(talk.turns) // 2}"},
               {"role": "assistant", "content": "an answer"}, *talk.turns[:-1]]  # fmt: skip
     assert len(render(longer, model.tokenizer, add_generation_prompt=True).ids) + 16 > model.max_length

@@ -9,7 +9,7 @@ from naive import naive_generate, naive_text
 
 from ingot import IngotError
 from ingot.adapt.load import LanguageModel
-from ingot.infer import engine as module
+from ingot.infer import runner as module
 from ingot.infer.engine import Engine, generate
 from ingot.infer.sampling import Sampling
 from ingot.infer.sequence import Event, Sequence
@@ -81,7 +81,7 @@ def test_padding_never_reaches_beyond_the_window(tiny: Tiny) -> None:
     run(engine)
     for prompt, sequence in zip(asked, found, strict=True):
         assert sequence.tokens == naive_generate(model, prompt, sequence.sampling, 0)
-    assert engine.cache.capacity == model.max_length
+    assert engine.runner.cache.capacity == model.max_length
 
 
 @pytest.mark.parametrize("seed", range(4))

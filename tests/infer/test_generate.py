@@ -11,6 +11,7 @@ from ingot import IngotError
 from ingot.adapt.load import LanguageModel
 from ingot.cli import main
 from ingot.core.console import visible
+from ingot.core.language import option_help
 from ingot.infer.engine import generate
 from ingot.infer.generate import GenerateOptions
 from ingot.infer.sampling import Sampling
@@ -149,6 +150,21 @@ def test_every_option_is_covered() -> None:
     assert rare is not None
     assert set(GenerateOptions.model_fields) | set(rare.model_fields) == covered
     assert len(GenerateOptions.model_fields) <= 15
+
+
+@pytest.mark.parametrize("language", ["en", "zh-TW"])
+def test_the_page_has_the_options(language: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGOT_LANG", language)
+    name = "generate.md" if language == "en" else "generate.zh-TW.md"
+    page = (Path(__file__).parents[2] / "docs" / name).read_text(encoding="utf-8")
+    for option, field in GenerateOptions.model_fields.items():
+        flag = "MODEL" if option == "model" else f"--{option.replace('_', '-')}"
+        default = "" if field.is_required() or field.default is None else f"`{field.default}`"
+        help = option_help("generate", option, field.description or "")
+        assert option == "rare" or f"| `{flag}` | {default} | {help} |" in page
+    rare = GenerateOptions.model_fields["rare"].annotation
+    assert rare is not None
+    assert all(f"`{option.replace('_', '-')}`" in page for option in rare.model_fields)
 
 
 def test_an_unknown_device_is_an_error(path: str) -> None:

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from ingot.adapt.load import load
+from ingot.core.errors import IngotError
 from ingot.core.model_dir import ModelDir
 from ingot.infer.engine import Engine
 from ingot.infer.sampling import Sampling
-from ingot.model.cache import KVCache
+from ingot.model.cache import CacheRows, KVCache
 from ingot.model.weights import read_tensors
 from tiny import BLOOM, CONFIGS, GEMMA3, GPT2, GPT_NEOX, LLAMA, PHI3, QWEN3, QWEN3_MOE, write_model
 
@@ -147,6 +148,13 @@ def test_longrope_is_the_same_read_in_parts(length: int, tmp_path: Path) -> None
             text.append(token)
 
 
+def test_longrope_has_no_room_behind_a_prompt_that_ends_where_positions_change(tmp_path: Path) -> None:
+    engine = Engine(load(write_model(tmp_path / "m", CASES["phi3-long"])))
+    with pytest.raises(IngotError) as error:
+        engine.submit([5] * 16)
+    assert (error.value.code, error.value.details) == ("prompt-too-long", {"found": 16, "limit": 16})
+
+
 def gradient_of(name: str, gradients: dict[str, torch.Tensor]) -> torch.Tensor:
     """A parameter's gradient in transformers, which stacks the experts of a layer."""
     name = name.replace("block_sparse_moe", "mlp").replace("embed_out", "lm_head")
@@ -187,14 +195,14 @@ def test_cached_equals_whole(name: str, tmp_path: Path) -> None:
     starts = [5, 9, 2]
     for row, start in enumerate(starts):
         for begin, end in ((0, start - 1), (start - 1, start)):
-            part = model.decoder(
-                ids[row : row + 1, begin:end], torch.arange(begin, end)[None], cache=cache, slots_B=slots[row : row + 1]
-            )
+            positions = torch.arange(begin, end)[None]
+            rows = CacheRows.at(cache, slots[row : row + 1], positions)
+            part = model.decoder(ids[row : row + 1, begin:end], positions, rows=rows)
             assert torch.allclose(part[0], whole[row, begin:end], atol=1e-5)
     cache.grow(32)
     for step in range(10):
         positions = torch.tensor([[start + step] for start in starts])
-        part = model.decoder(ids.gather(1, positions), positions, cache=cache, slots_B=slots)
+        part = model.decoder(ids.gather(1, positions), positions, rows=CacheRows.at(cache, slots, positions))
         for row, start in enumerate(starts):
             assert torch.allclose(part[row, 0], whole[row, start + step], atol=1e-5)
 

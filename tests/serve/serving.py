@@ -12,7 +12,10 @@ from typing import Any
 
 import httpx
 
+from ingot.adapt.generation import Generation
+from ingot.infer.answer import AnswerDecoder
 from ingot.infer.options import Sampling
+from ingot.infer.reader import Prompt, Reader, Start
 from ingot.infer.sequence import Event, Sequence, TokenLogprobs
 from ingot.serve.app import Api
 from ingot.serve.gate import Keys
@@ -47,11 +50,11 @@ class ScriptedEngine:
     def has_work(self) -> bool:
         return bool(self.running)
 
-    def submit(self, prompt_ids: list[int], sampling: Sampling) -> Sequence:
+    def submit(self, prompt: Prompt, sampling: Sampling) -> Sequence:
         limit = sampling.max_tokens or 1000
-        eos = frozenset({self.script[-1]})
-        sequence = Sequence(len(self.prompts), prompt_ids, sampling, eos, limit, self.tokenizer)
-        self.prompts.append(prompt_ids)
+        ends, decoder = Generation(frozenset({self.script[-1]})), AnswerDecoder(self.tokenizer, prompt.ids)
+        sequence = Sequence(len(self.prompts), Start(prompt.ids, prompt.ids), sampling, ends, limit, decoder)
+        self.prompts.append(prompt.ids)
         self.samplings.append(sampling)
         self.running.append(sequence)
         self.most_running = max(self.most_running, len(self.running))
@@ -119,11 +122,12 @@ class Running:
 def running(
     engine: Stepper, tokenizer: Tokenizer, *, slots: int = 2, waiting: int = 2, guard: Any = None,
     max_length: int = 128, vocab_size: int | None = None, max_body: int = 100_000, timeout: float = 30.0,
-    drain: float = 5.0, keys: Keys | None = None,
+    drain: float = 5.0, keys: Keys | None = None, reader: Reader | None = None,
 ) -> Iterator[Running]:  # fmt: skip
     """A server named "tiny" on a free port; stopped when the block ends."""
     metrics = Metrics()
-    served = Served("tiny", tokenizer, vocab_size or tokenizer.vocab_size, max_length, guard, "fp_test", 1)
+    reader = reader or Reader(vocab_size or tokenizer.vocab_size, max_length)
+    served = Served("tiny", tokenizer, reader, guard, "fp_test", 1)
     worker = Worker(engine, slots, waiting, metrics)
     api = Api(served, worker, metrics, max_body=max_body, timeout=timeout, keys=keys)
     ended: list[Any] = []

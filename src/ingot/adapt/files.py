@@ -1,11 +1,12 @@
 """PEFT's adapter files, read and written.
 
-`adapter_config.json` is PEFT's; what PEFT has no key for (which base, by digest) stands in hallmark.json. A key that
-changes the result and that we do not compute is refused by name.
+`adapter_config.json` is PEFT's; what PEFT has no key for (which base, by digest; that prompts are read in both
+directions) stands in hallmark.json. A key that changes the result and that we do not compute is refused by name.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from ingot.adapt.lora import ALL_LINEAR, LoRAConfig, adapter_state, wrap
 from ingot.core.errors import fail
 from ingot.core.files import tree_digest
 from ingot.core.model_dir import Draft, ModelDir
+from ingot.model.config import PREFIX_LM
+from ingot.model.network import Network
 from ingot.model.weights import check_finite, read_tensors, spec_of, write_tensors
 
 PLAIN = {
@@ -88,8 +91,9 @@ def check_base(adapter: ModelDir, base: ModelDir) -> None:
         raise fail("adapter-of-another-base", adapter=adapter.path, base=base.path, **details)
 
 
-def apply_adapter(model: nn.Module, adapter: ModelDir, base: ModelDir) -> None:
-    """Wrap `model` and load the update into it, strictly."""
+def apply_adapter(model: Network, adapter: ModelDir, base: ModelDir) -> None:
+    """Wrap `model` and load the update into it, strictly. An update that was learnt on prompts read in both directions
+    makes the model read so."""
     check_base(adapter, base)
     wrap(model, read_config(adapter))
     expected = adapter_state(model)
@@ -106,3 +110,5 @@ def apply_adapter(model: nn.Module, adapter: ModelDir, base: ModelDir) -> None:
                 shapes = {"found": list(tensor.shape), "expected": list(expected[name].shape)}
                 raise fail("wrong-shape", tensor=name, path=adapter.path, **shapes)
             expected[name].copy_(tensor)
+    if adapter.hallmark and adapter.hallmark.step.numbers.get(PREFIX_LM):
+        model.config = dataclasses.replace(model.config, prefix_lm=True)

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from ingot.adapt.files import apply_adapter
+from ingot.adapt.generation import Generation, read_generation
 from ingot.core.errors import fail
-from ingot.core.model_dir import ModelDir, read_json, split_reference
+from ingot.core.model_dir import ModelDir, split_reference
 from ingot.model.config import ModelConfig
 from ingot.model.decoder import Decoder
 from ingot.model.encoder_decoder import EncoderDecoder
@@ -36,9 +37,16 @@ class LanguageModel:
 
     @property
     def decoder(self) -> Decoder:
-        """The network, where it is one that writes on its own. Raises `not-a-decoder`."""
+        """The network, where it is one that goes on with a text. Raises `not-a-decoder`."""
         if not isinstance(self.network, Decoder):
             raise fail("not-a-decoder", path=self.model_dir.path, family=self.config.model_type)
+        return self.network
+
+    @property
+    def writer(self) -> Decoder | EncoderDecoder:
+        """The network, where it is one that writes text. Raises `does-not-write`."""
+        if not isinstance(self.network, Decoder | EncoderDecoder):
+            raise fail("does-not-write", path=self.model_dir.path, family=self.config.model_type)
         return self.network
 
     @property
@@ -53,12 +61,6 @@ class LanguageModel:
     def max_length(self) -> int:
         """The window in tokens."""
         return self.config.max_length
-
-    def longest(self, prompt: int) -> int:
-        """How long a text may grow that begins with `prompt` tokens: the window, or up to where the positions of what
-        was already read would change (LongRoPE)."""
-        crossing = self.config.crossing
-        return self.max_length if crossing is None or prompt > crossing else min(crossing, self.max_length)
 
     @property
     def name(self) -> str:
@@ -81,22 +83,41 @@ class LanguageModel:
         return tokenizer
 
     @cached_property
+    def generation(self) -> Generation:
+        """What the directory fixes about writing."""
+        has_tokenizer = (self.model_dir.path / "tokenizer.json").exists()
+        return read_generation(
+            self.model_dir, self.config.vocab_size, lambda: self.tokenizer.eos_id if has_tokenizer else None
+        )
+
+    @property
     def eos_ids(self) -> frozenset[int]:
         """Tokens that end an answer: generation_config.json's, else config.json's, else the tokenizer's."""
-        generation = self.model_dir.path / "generation_config.json"
-        found = read_json(generation).get("eos_token_id") if generation.exists() else None
-        found = self.model_dir.config.get("eos_token_id") if found is None else found
-        if found is None and (self.model_dir.path / "tokenizer.json").exists():
-            found = self.tokenizer.eos_id
-        return frozenset([] if found is None else found if isinstance(found, list) else [found])
+        return self.generation.eos_ids
+
+    @property
+    def start_id(self) -> int | None:
+        """What an encoder-decoder's answer begins behind; None for other kinds. Raises `no-decoder-start`."""
+        if not isinstance(self.network, EncoderDecoder):
+            return None
+        if self.generation.start_id is None:
+            raise fail("no-decoder-start", path=self.model_dir.path)
+        return self.generation.start_id
 
     @torch.inference_mode()
     def logits(
-        self, ids: Sequence[Sequence[int]] | Tensor, source: Sequence[Sequence[int]] | Tensor | None = None
+        self,
+        ids: Sequence[Sequence[int]] | Tensor,
+        source: Sequence[Sequence[int]] | Tensor | None = None,
+        prefix: int = 0,
     ) -> Tensor:
         """Logits in float32, (B, T, V), for ids (B, T); an encoder-decoder also needs its `source` (B, S), and `ids`
-        are then what the decoder reads. Raises `no-source`."""
+        are then what the decoder reads. `prefix`: so many first ids are read in both directions, by a decoder that was
+        trained to. Raises `no-source`, `not-a-decoder`."""
         ids_BT = torch.as_tensor(ids, device=self.device)
+        if prefix:
+            prefix_BT = (torch.arange(ids_BT.shape[1], device=self.device) < prefix).expand(ids_BT.shape)
+            return self.decoder.head(self.decoder(ids_BT, prefix_BT=prefix_BT))
         if not isinstance(self.network, EncoderDecoder):
             return self.network.head(self.network(ids_BT))
         if source is None:

@@ -16,6 +16,7 @@ from ingot.core.hallmark import NAME
 from ingot.core.model_dir import ModelDir
 from ingot.core.options import Options, argument, verb
 from ingot.core.progress import say, warn
+from ingot.model.encoder_decoder import EncoderDecoder
 from ingot.model.weights import check_finite, read_tensors
 from ingot.text.tokenizer import Tokenizer
 
@@ -72,7 +73,8 @@ def check_model(found: ModelDir) -> list[str]:
     if (found.path / "tokenizer.json").exists():
         assert model.tokenizer
         checks.append("tokenizer")
-    logits = model.logits([list(range(min(16, model.config.vocab_size)))])
+    ids = [list(range(min(16, model.config.vocab_size)))]
+    logits = model.logits(ids, ids if isinstance(model.network, EncoderDecoder) else None)
     if not torch.isfinite(logits).all():
         raise fail("not-finite", tensor="logits", path=found.path, count=int((~torch.isfinite(logits)).sum()))
     return [*checks, "logits"]

@@ -19,8 +19,9 @@ from ingot.adapt.files import apply_adapter, read_config
 from ingot.adapt.lora import PREFIX, LoRALayer, lora_layers
 from ingot.core.errors import fail
 from ingot.core.model_dir import Draft, ModelDir, split_reference
-from ingot.model.config import ModelConfig
+from ingot.model.config import PREFIX_LM, ModelConfig
 from ingot.model.decoder import Decoder
+from ingot.model.families import DECODERS
 from ingot.model.layers import Conv1D
 from ingot.model.quantized import Quantization
 from ingot.model.weights import DTYPES, check_finite, read_tensor
@@ -39,15 +40,18 @@ class Weights:
 
     @classmethod
     def open(cls, reference: str) -> Weights:
-        """Raises `not-a-model`, `already-quantized` and what `apply_adapter` raises."""
+        """Raises `not-a-model`, `already-quantized`, `not-a-decoder` and what `apply_adapter` raises."""
         base_path, adapter_path = split_reference(reference)
         base = ModelDir.open(base_path)
         if base.kind != "model":
             raise fail("not-a-model", path=base_path, kind=base.kind)
         if Quantization.of(base.config, base.path / "config.json"):
             raise fail("already-quantized", path=base_path)
+        config = ModelConfig.read(base.config, base.path / "config.json")
+        if config.model_type not in DECODERS:
+            raise fail("not-a-decoder", path=base_path, family=config.model_type)
         with torch.device("meta"):
-            decoder = Decoder(ModelConfig.read(base.config, base.path / "config.json"))
+            decoder = Decoder(config)
         adapter = ModelDir.open(adapter_path) if adapter_path else None
         if adapter:
             if adapter.kind != "adapter":
@@ -120,9 +124,11 @@ def digest(tensor: Tensor) -> str:
     return hashlib.sha256(f"{tensor.dtype}{tuple(tensor.shape)}".encode() + content.tobytes()).hexdigest()
 
 
-def write_config(draft: Draft, parent: ModelDir, changes: dict[str, Any] | None = None) -> None:
-    """Config, generation config and text files of the parent; `changes` replace keys of the config."""
-    draft.write_json("config.json", parent.config | (changes or {}))
+def write_config(draft: Draft, weights: Weights, changes: dict[str, Any] | None = None) -> None:
+    """Config, generation config and text files of a model; `changes` replace keys of the config."""
+    parent = weights.base
+    directions = {PREFIX_LM: True} if weights.decoder.config.prefix_lm else {}
+    draft.write_json("config.json", parent.config | directions | (changes or {}))
     if (parent.path / GENERATION).exists():
         (draft.path / GENERATION).write_bytes((parent.path / GENERATION).read_bytes())
     draft.copy_text_files(parent)

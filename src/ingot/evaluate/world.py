@@ -25,7 +25,6 @@ from ingot.evaluate.subset import stratified
 from ingot.evaluate.task import Comparison, Row, Task, TaskResult, bounds, cell
 from ingot.infer.engine import Engine
 from ingot.infer.options import Sampling
-from ingot.text.chat import render
 
 TOLD = "told"
 KIND_LABELS = {
@@ -75,11 +74,11 @@ def measure(model: LanguageModel, questions: Sequence[Question], options: Evalua
     engine = Engine(model, num_slots=min(options.slots, len(questions)))
     asked = {}
     for question in questions:
-        prompt = render([{"role": "user", "content": question.question}], model.tokenizer, add_generation_prompt=True)
-        if len(prompt.ids) >= model.max_length:
+        prompt = engine.reader.conversation(model.tokenizer, [{"role": "user", "content": question.question}])
+        if engine.reader.room(prompt) < 1:
             found, window = len(prompt.ids), model.max_length
             raise fail("evaluate-question-too-long", id=question.id, found=found, window=window, model=model.name)
-        asked[engine.submit(prompt.ids, sampling).id] = question
+        asked[engine.submit(prompt, sampling).id] = question
     replies = _run(engine, model.name, len(questions))
     return [_row(question, *replies[sequence]) for sequence, question in asked.items()]
 

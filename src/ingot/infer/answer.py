@@ -16,13 +16,16 @@ CONTEXT = 8
 
 
 class AnswerDecoder:
-    """push(id) gives text that is certain, finish() what is left of an unfinished character."""
+    """push(id) gives text that is certain, finish() what is left of an unfinished character.
 
-    def __init__(self, tokenizer: Tokenizer, prompt_ids: Sequence[int]) -> None:
-        self._stream = tokenizer.stream()
-        context = _end(prompt_ids, tokenizer.special_ids)
-        shown = "".join(self._stream.push(token) for token in context)
-        self._owed = tokenizer.decode(context)[len(shown) :]
+    `before`: the tokens that the answer goes on from. `shown`: special tokens that are part of the text.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, before: Sequence[int], shown: frozenset[int] = frozenset()) -> None:
+        self._stream = tokenizer.stream(shown=shown)
+        context = _end(before, tokenizer.special_ids)
+        given = "".join(self._stream.push(token) for token in context)
+        self._owed = tokenizer.decode(context, shown=shown)[len(given) :]
 
     def push(self, token_id: int) -> str:
         return self._new(self._stream.push(token_id))

@@ -21,7 +21,7 @@ from ingot.core.progress import say
 from ingot.infer.conversation import Conversation
 from ingot.infer.engine import Engine
 from ingot.infer.options import CommonSampling, RareSampling, Sampling
-from ingot.infer.prompts import warn_if_turns_do_not_end
+from ingot.infer.prompts import warn_if_turns_do_not_end, warn_of_settings
 from ingot.infer.sequence import Sequence
 from ingot.infer.terminal import CtrlC, write
 
@@ -61,6 +61,7 @@ def chat(options: ChatOptions) -> Talk:
     common = options.model_dump(include=set(CommonSampling.model_fields))
     sampling = Sampling.of(**common, **options.rare.model_dump())
     model = load(options.model, options.device)
+    warn_of_settings(model)
     warn_if_turns_do_not_end(model)
     talk = Talk(Conversation(model, options.system), sampling)
     say("chat-begins", model=model.name, window=model.max_length)
@@ -92,11 +93,11 @@ def _act(talk: Talk, line: str) -> bool:
 
 def _reply(talk: Talk, question: str) -> None:
     """Stream an answer; Ctrl-C keeps what was shown of it."""
-    ids, dropped = talk.conversation.ask(question, talk.sampling.max_tokens)
+    prompt, dropped = talk.conversation.ask(question, talk.sampling.max_tokens)
     if dropped:
         say("chat-turns-dropped", number=dropped)
     engine = Engine(talk.conversation.model, num_slots=1)
-    sequence = engine.submit(ids, talk.sampling.numbered(len(talk.answers)))
+    sequence = engine.submit(prompt, talk.sampling.numbered(len(talk.answers)))
     started = time.monotonic()
     while engine.has_work and not talk.ctrl_c.pressed:
         for event in engine.step():

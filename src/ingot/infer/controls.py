@@ -20,13 +20,16 @@ from ingot.infer.options import Sampling
 @dataclass(frozen=True)
 class Request:
     """What drawing the next token of one request needs to know. `seen`: {token: its count in the answer, 0 when it
-    stands in the prompt alone}; `position`: how many tokens the answer has; `eos_ids`: the model's end tokens."""
+    stands in the prompt alone}; `position`: how many tokens the answer has; `eos_ids`: the model's end tokens;
+    `banned_ids`: what it may never say; `forced`: what it must say now."""
 
     sampling: Sampling
     seed: int
     position: int
     seen: Mapping[int, int]
     eos_ids: frozenset[int]
+    banned_ids: frozenset[int] = frozenset()
+    forced: int | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class Controls:
     seen: Seen | None
     bias: Entries | None
     banned: Entries | None
+    early: Entries | None
+    forced: Entries | None
 
     @classmethod
     def of(cls, requests: Sequence[Request], device: torch.device) -> Controls:
@@ -72,7 +77,9 @@ class Controls:
             min_p_B=_column([row.min_p for row in rows], 0.0, torch.float32, device),
             seen=_seen(requests, device),
             bias=_entries([(i, *pair) for i, row in enumerate(rows) for pair in row.logit_bias.items()], device),
-            banned=_entries(_early_ends(requests), device),
+            banned=_entries([(i, token, -torch.inf) for i, r in enumerate(requests) for token in r.banned_ids], device),
+            early=_entries(_early_ends(requests), device),
+            forced=_entries([(i, r.forced, 0.0) for i, r in enumerate(requests) if r.forced is not None], device),
         )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ingot.adapt.load import LanguageModel
 from ingot.core.errors import fail
-from ingot.text.chat import render
+from ingot.infer.reader import Prompt, Reader
 
 Message = dict[str, str]
 
@@ -26,20 +26,25 @@ class Conversation:
     system: str | None = None
     turns: list[Message] = field(default_factory=list)
 
-    def ask(self, text: str, wanted: int | None) -> tuple[list[int], int]:
-        """Add a question. Returns the prompt's ids and how many old turns had to go for an answer of `wanted` tokens.
+    def __post_init__(self) -> None:
+        self._reader = Reader.of(self.model)
+
+    def ask(self, text: str, wanted: int | None) -> tuple[Prompt, int]:
+        """Add a question. Returns the prompt and how many old turns had to go for an answer of `wanted` tokens.
 
         Raises `question-too-long` when the question alone does not fit, and what the renderer raises; the conversation
         is then as it was before.
         """
         turns = [*self.turns, {"role": "user", "content": text}]
-        limit = self.model.max_length - min(wanted or self.model.max_length, self.model.max_length // ROOM_SHARE)
+        window = self.model.max_length
+        needed = min(wanted or window, window // ROOM_SHARE)
         for dropped in range(0, len(turns), 2):
-            ids = self._render(turns[dropped:])
-            if len(ids) <= limit:
+            prompt = self._read(turns[dropped:])
+            if self._reader.room(prompt) >= needed:
                 self.turns = turns[dropped:]
-                return ids, dropped // 2
-        raise fail("question-too-long", found=len(ids), limit=limit, window=self.model.max_length)
+                return prompt, dropped // 2
+        limit = window if self._reader.has_source else window - needed
+        raise fail("question-too-long", found=len(prompt.ids), limit=limit, window=window)
 
     def answer(self, text: str) -> None:
         """Add what the model answered."""
@@ -50,6 +55,6 @@ class Conversation:
         self.system = system
         self.turns = []
 
-    def _render(self, turns: list[Message]) -> list[int]:
+    def _read(self, turns: list[Message]) -> Prompt:
         first = [{"role": "system", "content": self.system}] if self.system else []
-        return render([*first, *turns], self.model.tokenizer, add_generation_prompt=True).ids
+        return self._reader.conversation(self.model.tokenizer, [*first, *turns])

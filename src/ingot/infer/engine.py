@@ -5,10 +5,10 @@
     while engine.has_work:
         for event in engine.step(): ...
 
-A step admits waiting sequences to free cache slots, reads at most PREFILL_TOKENS tokens of prompts (so that running
-sequences wait little), and gives every sequence whose prompt is read its next token. A prompt batch is padded on the
-right: what a pad writes lies behind the sequence's end, where nothing looks before it is overwritten. The cache grows
-with the longest sequence. All methods belong to one thread.
+A step admits waiting sequences to free slots, reads at most PREFILL_TOKENS tokens of prompts (so that running sequences
+wait little), and gives every sequence whose prompt is read its next token. What is read in both directions (a source, a
+prefix) cannot be read in parts: where it is longer than that, it is read alone in one step. How prompts are read is
+`reader`'s business, the tensors are `runner`'s. All methods belong to one thread.
 
 What this does not do: paging, sharing prefixes, speculation, or making room by pre-empting.
 """
@@ -28,27 +28,27 @@ from torch import Tensor
 from ingot.adapt.load import LanguageModel
 from ingot.core.errors import IngotError, fail
 from ingot.core.progress import progress
+from ingot.infer.answer import AnswerDecoder
+from ingot.infer.reader import Prompt, Reader, Start
+from ingot.infer.runner import Runner
 from ingot.infer.sampling import Sampling, sample
 from ingot.infer.sequence import Event, FinishReason, Sequence, TokenLogprobs
-from ingot.model.cache import KVCache
 from ingot.text.tokenizer import Tokenizer
 
 PREFILL_TOKENS = 512
 """Prompt tokens read in one step, padding included. Bounds the mask, and the wait of running sequences."""
 
-FIRST_CAPACITY = 256
-"""Tokens a slot holds before the cache first grows."""
-
 
 class Engine:
-    """Runs up to `num_slots` sequences at once; the others wait in order of arrival."""
+    """Runs up to `num_slots` sequences at once; the others wait in order of arrival. Raises `does-not-write` for a
+    model that writes no text."""
 
     def __init__(self, model: LanguageModel, num_slots: int = 8, prefill_tokens: int = PREFILL_TOKENS) -> None:
         self.model = model
         self.num_slots = num_slots
         self.prefill_tokens = prefill_tokens
-        capacity = min(model.max_length, FIRST_CAPACITY)
-        self.cache = KVCache(model.config, num_slots, capacity, model.device, model.decoder.dtype)
+        self.reader = Reader.of(model)
+        self.runner = Runner(model, num_slots)
         self.tokenizer = _tokenizer(model)
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
@@ -67,19 +67,20 @@ class Engine:
     def num_waiting(self) -> int:
         return len(self._waiting)
 
-    def submit(self, prompt_ids: List[int], sampling: Sampling | None = None) -> Sequence:
-        """Queue a request. Raises `empty-prompt`, `prompt-too-long`, `token-outside`, `stop-without-tokenizer`."""
-        sampling = sampling or Sampling()
-        check_prompt(self.model, prompt_ids)
+    def submit(self, prompt: Prompt | List[int], sampling: Sampling | None = None) -> Sequence:
+        """Queue a request. Raises what `Reader.check` raises, `token-outside`, `stop-without-tokenizer`."""
+        sampling, prompt = sampling or Sampling(), Prompt.of(prompt)
+        self.reader.check(prompt)
         outside = [token for token in sampling.logit_bias if token >= self.model.config.vocab_size]
         if outside:
             raise fail("token-outside", where="logit_bias", found=outside[0], size=self.model.config.vocab_size)
         if sampling.stop and self.tokenizer is None:
             raise fail("stop-without-tokenizer", path=self.model.model_dir.path)
-        room = self.model.longest(len(prompt_ids)) - len(prompt_ids)
+        room = self.reader.room(prompt)
         limit = min(room, sampling.max_tokens or room)
+        start = self.reader.start(prompt)
         self._submitted += 1
-        sequence = Sequence(self._submitted, list(prompt_ids), sampling, self.model.eos_ids, limit, self.tokenizer)
+        sequence = Sequence(self._submitted, start, sampling, self.model.generation, limit, self._decoder(start))
         self._waiting.append(sequence)
         return sequence
 
@@ -94,8 +95,8 @@ class Engine:
         self._admit()
         try:
             reading = self._choose_reading()
-            writing = [sequence for sequence in self._running if sequence.num_left == 1]
-            hidden = [self._forward(group) for group in (reading, writing) if group]
+            writing = [sequence for sequence in self._running if not sequence.is_reading]
+            hidden = [self.runner.run(group, self.prefill_tokens) for group in (reading, writing) if group]
             ready = [sequence for sequence in reading + writing if sequence.num_left == 0]
             events = self._next_tokens(ready, torch.cat(hidden)) if ready else []
         except BaseException as error:
@@ -117,42 +118,21 @@ class Engine:
     def _choose_reading(self) -> list[Sequence]:
         """Sequences whose prompt goes on in this step: first come first, padded together while that stays small."""
         chosen: list[Sequence] = []
-        width = 0
+        width = source_width = 0
         for sequence in sorted(self._running, key=lambda other: other.id):
-            if sequence.num_left > 1:
-                wider = max(width, min(sequence.num_left, self.prefill_tokens))
+            if sequence.is_reading:
+                wider = max(width, sequence.num_next(self.prefill_tokens))
+                source_wider = max(source_width, sequence.source_left)
                 end = max(other.num_cached for other in [*chosen, sequence]) + wider
-                if wider * (len(chosen) + 1) <= self.prefill_tokens and end <= self.model.max_length:
+                is_small = (wider + source_wider) * (len(chosen) + 1) <= self.prefill_tokens
+                if not chosen or (is_small and end <= self.model.max_length):
                     chosen.append(sequence)
-                    width = wider
+                    width, source_width = wider, source_wider
         return sorted(chosen, key=_slot)
-
-    def _forward(self, group: list[Sequence]) -> Tensor:
-        """Run each sequence's next tokens; the last hidden state, (R, D), of those that have none left."""
-        counts = [min(sequence.num_left, self.prefill_tokens) for sequence in group]
-        width = max(counts)
-        rows = [sequence.next_ids(count) for sequence, count in zip(group, counts, strict=True)]
-        ids_BT = self._tensor([row + [0] * (width - len(row)) for row in rows])
-        positions_BT = self._tensor([range(each.num_cached, each.num_cached + width) for each in group])
-        self._make_room(max(sequence.num_cached for sequence in group) + width)
-        slots_B = self._tensor([_slot(sequence) for sequence in group])
-        lengths_B = self._tensor([len(sequence.prompt_ids) for sequence in group])
-        hidden_BTD = self.model.decoder(ids_BT, positions_BT, cache=self.cache, slots_B=slots_B, lengths_B=lengths_B)
-        for sequence, count in zip(group, counts, strict=True):
-            sequence.num_cached += count
-        done = [row for row, sequence in enumerate(group) if sequence.num_left == 0]
-        last = [counts[row] - 1 for row in done]
-        found: Tensor = hidden_BTD[done, last]
-        return found
-
-    def _make_room(self, length: int) -> None:
-        """Grow the cache by doubling, at most to the model's window."""
-        if length > self.cache.capacity:
-            self.cache.grow(max(length, min(2 * self.cache.capacity, self.model.max_length)))
 
     def _next_tokens(self, ready: list[Sequence], hidden_RD: Tensor) -> list[Event]:
         """Draw, and hand each sequence its token."""
-        logits_RV = self.model.decoder.head(hidden_RD)
+        logits_RV = self.runner.network.head(hidden_RD)
         if not bool(logits_RV.amax(-1).isfinite().all()):
             raise fail("logits-not-finite", path=self.model.model_dir.path)
         tokens_R, processed_RV = sample(logits_RV, [sequence.request() for sequence in ready])
@@ -162,6 +142,11 @@ class Engine:
             for row, (sequence, token) in enumerate(zip(ready, tokens, strict=True))
         ]
         return [sequence.accept(token, entry) for sequence, token, entry in zip(ready, tokens, logprobs, strict=True)]
+
+    def _decoder(self, start: Start) -> AnswerDecoder | None:
+        if self.tokenizer is None:
+            return None
+        return AnswerDecoder(self.tokenizer, start.ids, self.reader.sentinels(self.tokenizer))
 
     def _end(self, sequence: Sequence, reason: FinishReason) -> None:
         sequence.finish_reason = reason
@@ -175,39 +160,26 @@ class Engine:
         heapq.heappush(self._free, _slot(sequence))
         sequence.slot = None
 
-    def _tensor(self, values: List[object]) -> Tensor:
-        return torch.tensor(values, device=self.model.device)
-
 
 def generate(
     model: LanguageModel,
-    prompts: Iterable[str | List[int]],
+    prompts: Iterable[str | Prompt | List[int]],
     sampling: Sampling | List[Sampling] | None = None,
     num_slots: int = 8,
     label: str | None = None,
 ) -> list[Sequence]:
     """Complete all prompts (texts, or token ids as they are) and return them in order. `sampling`: one for all, or one
     a prompt; `label`: show progress under this name. Every prompt is checked before the first token is made."""
-    ids = [model.tokenizer.encode_document(prompt) if isinstance(prompt, str) else prompt for prompt in prompts]
-    controls = [sampling or Sampling()] * len(ids) if not isinstance(sampling, list) else sampling
-    engine = Engine(model, max(1, min(num_slots, len(ids))))
-    sequences = [engine.submit(row, control) for row, control in zip(ids, controls, strict=True)]
+    reader = Reader.of(model)
+    read = [reader.text(model.tokenizer, given) if isinstance(given, str) else given for given in prompts]
+    controls = [sampling or Sampling()] * len(read) if not isinstance(sampling, list) else sampling
+    engine = Engine(model, max(1, min(num_slots, len(read))))
+    sequences = [engine.submit(prompt, control) for prompt, control in zip(read, controls, strict=True)]
     with progress(label, len(sequences)) if label else nullcontext(_ignore) as advance:
         while engine.has_work:
             engine.step()
             advance(len(sequences) - engine.num_running - engine.num_waiting)
     return sequences
-
-
-def check_prompt(model: LanguageModel, prompt_ids: List[int]) -> None:
-    """Refuse what the model cannot continue: nothing, too much, or a token it has no embedding for."""
-    if not prompt_ids:
-        raise fail("empty-prompt")
-    if len(prompt_ids) >= model.max_length:
-        raise fail("prompt-too-long", found=len(prompt_ids), limit=model.max_length)
-    for token in (min(prompt_ids), max(prompt_ids)):
-        if not 0 <= token < model.config.vocab_size:
-            raise fail("token-outside", where="prompt", found=token, size=model.config.vocab_size)
 
 
 def token_logprobs(raw_V: Tensor, processed_V: Tensor, token: int, sampling: Sampling) -> TokenLogprobs | None:

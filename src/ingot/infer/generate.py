@@ -1,8 +1,8 @@
 """The verb `generate`: complete a prompt, or all prompts of a file, with any model directory.
 
 One prompt streams to the terminal while it is made; many are run together and shown or written when all are done.
-A prompt is continued as it stands, behind the start token its tokenizer adds; with --chat it is one user turn of
-the model's chat template.
+A prompt is continued as it stands, behind the start token its tokenizer adds; an encoder-decoder reads it and writes
+what belongs to it; with --chat it is one user turn of the model's chat template.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ingot.core.options import argument, option, verb
 from ingot.core.progress import LOGGER, say
 from ingot.infer import engine
 from ingot.infer.options import CommonSampling, RareSampling, Sampling
-from ingot.infer.prompts import Prompt, make_prompt, read_prompts, warn_if_turns_do_not_end
+from ingot.infer.prompts import Asked, make_prompt, read_prompts, warn_if_turns_do_not_end, warn_of_settings
 from ingot.infer.sequence import Sequence
 from ingot.infer.terminal import write
 
@@ -47,7 +47,7 @@ class GenerateOptions(CommonSampling):
 class Generated:
     """All answers in the order of their prompts, and how long the engine took, in seconds."""
 
-    prompts: list[Prompt]
+    prompts: list[Asked]
     sequences: list[Sequence]
     seconds: float
     out: Path | None
@@ -83,13 +83,13 @@ def generate(options: GenerateOptions) -> Generated:
     if options.out and options.out.exists():
         raise fail("out-not-empty", path=options.out)
     model = load(options.model, options.device)
+    warn_of_settings(model)
     prompts = _prompts(options, model)
     started = time.monotonic()
     if options.prompt is not None:
         sequences = [_stream(model, prompts[0], options)]
     else:
-        ids = [prompt.ids for prompt in prompts]
-        sequences = engine.generate(model, ids, sampling_of(options), options.slots, label="generate")
+        sequences = engine.generate(model, prompts, sampling_of(options), options.slots, label="generate")
     done = Generated(prompts, sequences, time.monotonic() - started, options.out)
     _show(done, options)
     return done
@@ -101,7 +101,7 @@ def sampling_of(options: GenerateOptions) -> Sampling:
     return Sampling.of(**common, **options.rare.model_dump())
 
 
-def _prompts(options: GenerateOptions, model: LanguageModel) -> list[Prompt]:
+def _prompts(options: GenerateOptions, model: LanguageModel) -> list[Asked]:
     if options.chat:
         warn_if_turns_do_not_end(model)
     if options.prompts_file is not None:
@@ -110,11 +110,11 @@ def _prompts(options: GenerateOptions, model: LanguageModel) -> list[Prompt]:
     return [make_prompt(model, options.prompt, options.chat)]
 
 
-def _stream(model: LanguageModel, prompt: Prompt, options: GenerateOptions) -> Sequence:
+def _stream(model: LanguageModel, prompt: Asked, options: GenerateOptions) -> Sequence:
     """Run one prompt and show its text as it comes, where anybody listens."""
     listening = LOGGER.isEnabledFor(logging.INFO)
     running = engine.Engine(model, num_slots=1)
-    sequence = running.submit(prompt.ids, sampling_of(options))
+    sequence = running.submit(prompt, sampling_of(options))
     while running.has_work:
         for event in running.step():
             if listening:
@@ -138,7 +138,7 @@ def _line(given: str | list[dict[str, Any]]) -> str:
     return given if isinstance(given, str) else str(given[-1].get("content"))
 
 
-def _record(prompt: Prompt, sequence: Sequence) -> dict[str, Any]:
+def _record(prompt: Asked, sequence: Sequence) -> dict[str, Any]:
     name = "prompt" if isinstance(prompt.given, str) else "messages"
     return {**prompt.carried, name: prompt.given, **_answer(sequence)}
 

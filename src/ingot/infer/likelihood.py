@@ -4,7 +4,8 @@ Log-probabilities are natural logs in float32. What is asked is a `Query`: what 
 which of its outputs. A text under a decoder is one query, its next tokens (`following`); `infer/gap.py` makes those of
 encoders and encoder-decoders. Rows of different lengths are padded on the right, where no token of a row looks. Logits
 are made for at most LOGITS_AT_ONCE numbers at a time, so memory does not grow with text times vocabulary. The caller
-decides about start tokens: the first token of a text is context only and never scored.
+decides about start tokens: the first token of a text is context only and never scored. A model that reads prompts in
+both directions reads a query's context so: what stands before the first token that is asked for.
 
 Legend: B rows, T positions, S positions of a source, C width, V vocabulary, P places asked about, of all rows in line.
 """
@@ -182,7 +183,17 @@ def _hidden(model: LanguageModel, group: list[Query]) -> Tensor:
     if isinstance(network, EncoderDecoder):
         source_ids_BS, source_segments_BS = _padded([query.source for query in group], device)
         return network(ids_BT, source_ids_BS=source_ids_BS, source_segments_BS=source_segments_BS)
-    return network(ids_BT, segments_BT=segments_BT) if isinstance(network, Encoder) else network(ids_BT)
+    if isinstance(network, Encoder):
+        return network(ids_BT, segments_BT=segments_BT)
+    return network(ids_BT, prefix_BT=_contexts(group, ids_BT) if model.config.prefix_lm else None)
+
+
+def _contexts(group: list[Query], ids_BT: Tensor) -> Tensor | None:
+    """Which tokens are context, (B, T): those before the first that is asked for. One token alone has no directions."""
+    firsts_B1 = torch.tensor([[query.places[0] + 1] for query in group], device=ids_BT.device)
+    if int(firsts_B1.max()) <= 1:
+        return None
+    return torch.arange(ids_BT.shape[1], device=ids_BT.device) < firsts_B1
 
 
 def _padded(rows: list[tuple[int, ...]], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ prompt.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,38 +16,44 @@ from ingot.adapt.load import LanguageModel
 from ingot.core.errors import IngotError, fail
 from ingot.core.progress import warn
 from ingot.data.files import check_text, kind, read_lines, read_records
-from ingot.infer.engine import check_prompt
-from ingot.text.chat import end_of_turn, render
+from ingot.infer.reader import Prompt, Reader
+from ingot.text.chat import end_of_turn
 
 Messages = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """What is asked, as it was given, and its token ids. `carried`: keys of the record that are not ours."""
+class Asked(Prompt):
+    """What is asked, and as it was given. `carried`: keys of the record that are not ours."""
 
     given: str | Messages
-    ids: list[int]
     carried: dict[str, Any] = field(default_factory=dict)
 
 
-def make_prompt(model: LanguageModel, given: str | Messages, chat: bool) -> Prompt:
-    """Token ids of a text or a conversation. `chat`: a text is one user turn. Raises what `check_prompt` raises."""
+def make_prompt(model: LanguageModel, given: str | Messages, chat: bool) -> Asked:
+    """A text or a conversation as the model reads it. `chat`: a text is one user turn. Raises what `Reader` raises."""
+    reader = Reader.of(model)
     if isinstance(given, str) and not chat:
-        ids = model.tokenizer.encode_document(given)
+        prompt = reader.text(model.tokenizer, given)
     else:
         messages = [{"role": "user", "content": given}] if isinstance(given, str) else given
-        ids = render(messages, model.tokenizer, add_generation_prompt=True).ids
-    check_prompt(model, ids)
-    return Prompt(given, ids)
+        prompt = reader.conversation(model.tokenizer, messages)
+    reader.check(prompt)
+    return Asked(prompt.ids, prompt.prefix, given)
 
 
-def read_prompts(model: LanguageModel, path: Path, chat: bool) -> list[Prompt]:
+def read_prompts(model: LanguageModel, path: Path, chat: bool) -> list[Asked]:
     """All prompts of a file. Raises `bad-record` naming file and line, `no-prompts`."""
     found = [_prompt(model, path, line, given, carried, chat) for line, given, carried in _records(path)]
     if not found:
         raise fail("no-prompts", path=path)
     return found
+
+
+def warn_of_settings(model: LanguageModel) -> None:
+    """A directory may ask for a way of writing that no request can: say what is not followed."""
+    if model.generation.ignored:
+        warn("generation-not-followed", path=model.model_dir.path, keys=", ".join(model.generation.ignored))
 
 
 def warn_if_turns_do_not_end(model: LanguageModel) -> None:
@@ -70,7 +76,7 @@ def _records(path: Path) -> Iterator[tuple[int, object, dict[str, Any]]]:
         yield number, record.pop(names[0]), record
 
 
-def _prompt(model: LanguageModel, path: Path, line: int, given: object, carried: dict[str, Any], chat: bool) -> Prompt:
+def _prompt(model: LanguageModel, path: Path, line: int, given: object, carried: dict[str, Any], chat: bool) -> Asked:
     """One prompt; what is wrong with it is said with its line."""
     if not isinstance(given, str | list):
         raise fail("bad-record", path=path, line=line, reason=f"expected a string or messages, found {given!r:.60}")
@@ -80,4 +86,4 @@ def _prompt(model: LanguageModel, path: Path, line: int, given: object, carried:
         made = make_prompt(model, given, chat)
     except IngotError as error:
         raise fail("bad-record", path=path, line=line, reason=str(error)) from error
-    return Prompt(made.given, made.ids, carried)
+    return replace(made, carried=carried)

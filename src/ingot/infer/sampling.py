@@ -1,7 +1,7 @@
 """From logits to the next token: pure functions over a batch, in one documented order.
 
-    repetition penalty -> presence and frequency penalties -> logit bias -> minimum length
-    -> temperature -> top-k -> top-p -> min-p -> draw
+    repetition penalty -> presence and frequency penalties -> logit bias -> banned tokens -> minimum length
+    -> forced tokens -> temperature -> top-k -> top-p -> min-p -> draw
 
 Each entry of SAMPLERS takes logits and the batch's Controls and returns logits; a token that may not be drawn has
 -inf. A row whose parameter is neutral passes through bit for bit, so a request never depends on its neighbours. The
@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ingot.infer.controls import Controls, Request
+from ingot.infer.controls import Controls, Entries, Request
 from ingot.infer.options import Sampling
 
 __all__ = ["SAMPLERS", "Controls", "Request", "Sampling", "draw", "process", "sample", "uniform"]
@@ -58,12 +58,25 @@ def add_bias(logits_BV: Tensor, controls: Controls) -> Tensor:
     return logits_BV.index_put((bias.rows_N, bias.ids_N), bias.values_N, accumulate=True)
 
 
+def ban(logits_BV: Tensor, controls: Controls) -> Tensor:
+    """No token that the model's directory bans."""
+    return _overwrite(logits_BV, controls.banned)
+
+
 def forbid_early_end(logits_BV: Tensor, controls: Controls) -> Tensor:
     """No end token before min_tokens."""
-    if controls.banned is None:
+    return _overwrite(logits_BV, controls.early)
+
+
+def force(logits_BV: Tensor, controls: Controls) -> Tensor:
+    """The one token that the model's directory wants at this place, in the rows where it wants one."""
+    if controls.forced is None:
         return logits_BV
-    banned = controls.banned
-    return logits_BV.index_put((banned.rows_N, banned.ids_N), banned.values_N)
+    return _overwrite(logits_BV.index_fill(0, controls.forced.rows_N, -torch.inf), controls.forced)
+
+
+def _overwrite(logits_BV: Tensor, entries: Entries | None) -> Tensor:
+    return logits_BV if entries is None else logits_BV.index_put((entries.rows_N, entries.ids_N), entries.values_N)
 
 
 def scale_temperature(logits_BV: Tensor, controls: Controls) -> Tensor:
@@ -127,7 +140,9 @@ SAMPLERS: dict[str, Sampler] = {
     "repetition_penalty": penalize_repetition,
     "presence_frequency_penalty": penalize_presence_and_frequency,
     "logit_bias": add_bias,
+    "banned": ban,
     "min_tokens": forbid_early_end,
+    "forced": force,
     "temperature": scale_temperature,
     "top_k": keep_top_k,
     "top_p": keep_top_p,

@@ -10,11 +10,12 @@ import secrets
 from dataclasses import dataclass
 from typing import Literal
 
+from ingot.adapt.generation import Generation
 from ingot.infer.answer import AnswerDecoder
 from ingot.infer.controls import Request
 from ingot.infer.options import Sampling
+from ingot.infer.reader import Start
 from ingot.infer.stop import StopGate
-from ingot.text.tokenizer import Tokenizer
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 
@@ -43,24 +44,25 @@ class Event:
 
 
 class Sequence:
-    """A prompt, how to go on from it, and what came of it so far. Compared by identity.
+    """What is read, how to go on from it, and what came of it so far. Compared by identity.
 
     tokens: all that was generated, an end token and the tokens of a stop string included. text: what they say up to
     an end token or stop string. seed: the one that was used. finish_reason: None while running, "stop" (end token or
     stop string, see stop_reason), "length" (max_tokens or the window), "cancelled", "error" (a step failed).
+    num_cached: how many of start.ids and tokens the cache holds; source_cached: whether it holds the source.
     """
 
     def __init__(
         self,
         number: int,
-        prompt_ids: list[int],
+        start: Start,
         sampling: Sampling,
-        eos_ids: frozenset[int],
+        generation: Generation,
         limit: int,
-        tokenizer: Tokenizer | None,
+        decoder: AnswerDecoder | None,
     ) -> None:
         self.id = number
-        self.prompt_ids = prompt_ids
+        self.start = start
         self.sampling = sampling
         self.seed = secrets.randbits(FRESH_SEED_BITS) if sampling.seed is None else sampling.seed
         self.tokens: list[int] = []
@@ -69,10 +71,11 @@ class Sequence:
         self.stop_reason: int | str | None = None
         self.slot: int | None = None
         self.num_cached = 0
+        self.source_cached = False
         self._limit = limit
-        self._eos_ids = eos_ids
-        self._seen = dict.fromkeys(prompt_ids, 0)
-        self._decoder = AnswerDecoder(tokenizer, prompt_ids) if tokenizer else None
+        self._generation = generation
+        self._seen = dict.fromkeys(start.ids, 0)
+        self._decoder = decoder
         self._gate = StopGate(sampling.stop)
         self._pieces: list[str] = []
 
@@ -81,36 +84,68 @@ class Sequence:
         return "".join(self._pieces)
 
     @property
+    def prompt_ids(self) -> list[int]:
+        return self.start.prompt
+
+    @property
+    def source_left(self) -> int:
+        """How many tokens of the source the encoder has to read."""
+        return 0 if self.source_cached else len(self.start.source)
+
+    @property
     def num_left(self) -> int:
         """How many known tokens the cache has not seen yet: 1 while generating, more while the prompt is read."""
-        return len(self.prompt_ids) + len(self.tokens) - self.num_cached
+        return len(self.start.ids) + len(self.tokens) - self.num_cached
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether more has to be read than the last token."""
+        return self.source_left > 0 or self.num_left > 1
+
+    def num_next(self, most: int) -> int:
+        """How many tokens to run through the model next: `most`, but a prefix is never cut."""
+        return min(self.num_left, max(most, self.start.prefix if self.num_cached == 0 else 0))
 
     def next_ids(self, count: int) -> list[int]:
         """The next tokens to run through the model, `count` at most."""
-        if self.num_cached >= len(self.prompt_ids):
-            begin = self.num_cached - len(self.prompt_ids)
+        if self.num_cached >= len(self.start.ids):
+            begin = self.num_cached - len(self.start.ids)
             return self.tokens[begin : begin + count]
-        return (self.prompt_ids[self.num_cached :] + self.tokens)[:count]
+        return (self.start.ids[self.num_cached :] + self.tokens)[:count]
 
     def request(self) -> Request:
         """What drawing the next token needs to know."""
-        return Request(self.sampling, self.seed, len(self.tokens), self._seen, self._eos_ids)
+        own = self._generation
+        return Request(
+            self.sampling, self.seed, len(self.tokens), self._seen, own.eos_ids, own.banned_ids, self._forced()
+        )
+
+    def _forced(self) -> int | None:
+        """The token that the model's directory wants here whatever its logits say. What a request asks for goes before
+        that: no end before `min_tokens`, none with `ignore_eos`."""
+        position, own = len(self.tokens), self._generation
+        may_end = position >= self.sampling.min_tokens and not self.sampling.ignore_eos
+        if own.forced_last is not None and may_end and position == self._limit - 1:
+            return own.forced_last
+        return own.forced_first if position == 0 and len(self.start.ids) == 1 else None
 
     def accept(self, token_id: int, logprobs: TokenLogprobs | None) -> Event:
         """Take the next token; finish if it ends the sequence."""
         assert self.finish_reason is None
+        forced = self._forced() is not None
         self.tokens.append(token_id)
         self._seen[token_id] = self._seen.get(token_id, 0) + 1
         if self.logprobs is not None and logprobs is not None:
             self.logprobs.append(logprobs)
-        text = self._advance(token_id)
+        text = self._advance(token_id, forced)
         self._pieces.append(text)
         return Event(self, token_id, text, self.finish_reason, logprobs)
 
-    def _advance(self, token_id: int) -> str:
-        """The text this token lets out."""
-        if token_id in self._eos_ids and not self.sampling.ignore_eos:
-            self.finish_reason, self.stop_reason = "stop", token_id
+    def _advance(self, token_id: int, forced: bool) -> str:
+        """The text this token lets out. An end that was forced because no more tokens fit is no end of the text."""
+        if token_id in self._generation.eos_ids and not self.sampling.ignore_eos:
+            cut = forced and len(self.tokens) == self._limit
+            self.finish_reason, self.stop_reason = ("length", None) if cut else ("stop", token_id)
             return self._rest()
         text = self._gate.push(self._decoder.push(token_id)) if self._decoder else ""
         if self._gate.found is not None:

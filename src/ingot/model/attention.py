@@ -15,18 +15,20 @@ def visible(
     key_positions_BS: Tensor,
     window: int | None,
     segments: tuple[Tensor, Tensor] | None = None,
-    prefix: Tensor | None = None,
+    prefix: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Mask (B, 1, T, S), True where a query may look: not ahead, not beyond the window, within its own segment.
 
-    `prefix` (B, S): keys that may be looked at from before them too.
+    `segments` and `prefix` are those of queries and keys, (B, T) and (B, S). Tokens of a prefix see each other, ahead
+    and beyond the window too.
     """
     distance_BTS = positions_BT[:, :, None] - key_positions_BS[:, None, :]
     seen_BTS = distance_BTS >= 0
     if window is not None:
         seen_BTS &= distance_BTS < window
     if prefix is not None:
-        seen_BTS = seen_BTS | (prefix[:, :, None] & prefix[:, None, :])
+        prefix_BT, prefix_BS = prefix
+        seen_BTS = seen_BTS | (prefix_BT[:, :, None] & prefix_BS[:, None, :])
     if segments is not None:
         query_BT, key_BS = segments
         seen_BTS = seen_BTS & (query_BT[:, :, None] == key_BS[:, None, :])

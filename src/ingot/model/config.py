@@ -49,7 +49,7 @@ class Rope:
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """Shapes and choices that every family has. Lengths in tokens; `windows[i]` is layer i's sliding window, None for
-    all; `ropes[i]` its rotary positions, None for none."""
+    all; `ropes[i]` its rotary positions, None for none; `prefix_lm`: a prompt is read in both directions."""
 
     model_type: str
     vocab_size: int
@@ -73,6 +73,7 @@ class ModelConfig:
     logit_softcap: float | None = None
     alibi: bool = False
     causal: bool = True
+    prefix_lm: bool = False
 
     @classmethod
     def read(cls, config: Json, path: Path) -> ModelConfig:
@@ -88,7 +89,7 @@ class ModelConfig:
             raise fail("missing-config-key", path=path, key=error.args[0]) from error
         except RefusedKeyError as error:
             raise fail("config-not-supported", path=path, key=error.key, found=repr(error.found)) from error
-        found = _with_dynamic_window(found)
+        found = replace(_with_dynamic_window(found), prefix_lm=_reads_both_ways(found, config, path))
         found.check(path)
         return found
 
@@ -124,6 +125,18 @@ def _with_dynamic_window(found: ModelConfig) -> ModelConfig:
     it; the window is that times the factor."""
     factors = [rope.factor for rope in found.ropes if rope and rope.scaling == "dynamic"]
     return replace(found, max_length=round(found.max_length * max(factors))) if factors else found
+
+
+PREFIX_LM = "prefix_lm"
+"""Our own key of config.json: the decoder was trained to read a prompt in both directions. Other tools ignore it, keep
+it when they write the config again, and read from left to right."""
+
+
+def _reads_both_ways(found: ModelConfig, config: Json, path: Path) -> bool:
+    """What our own key says; only a decoder can have it."""
+    if config.get(PREFIX_LM) not in ((None, False, True) if found.causal else (None, False)):
+        raise fail("config-not-supported", path=path, key=PREFIX_LM, found=repr(config[PREFIX_LM]))
+    return bool(config.get(PREFIX_LM))
 
 
 class RefusedKeyError(Exception):

@@ -1,30 +1,25 @@
-"""What every layer needs to know of one forward pass, worked out once: positions, masks, cache rows."""
+"""What every layer needs to know of one forward pass, worked out once: positions and masks."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ingot.model.attention import visible
-from ingot.model.cache import KVCache
+from ingot.model.cache import CacheRows
 from ingot.model.config import ModelConfig
 from ingot.model.positions import alibi_slopes
 
 
-@dataclass(frozen=True)
-class CacheRows:
-    """The part of a cache that a forward pass writes and reads."""
+def key_positions(rows: CacheRows) -> Tensor:
+    """Positions of all that a pass over a cache looks at, (B, S)."""
+    return torch.arange(rows.length, device=rows.positions_BT.device).expand(len(rows.positions_BT), -1)
 
-    cache: KVCache
-    slots_B: Tensor
-    rows: slice | Tensor
-    positions_BT: Tensor
-    length: int
 
-    def append(self, layer: int, k_BHTD: Tensor, v_BHTD: Tensor) -> tuple[Tensor, Tensor]:
-        return self.cache.append(layer, k_BHTD, v_BHTD, self.slots_B, self.rows, self.positions_BT, self.length)
+def _prefix_keys(prefix_BT: Tensor, positions_BT: Tensor, keys_BS: Tensor) -> Tensor:
+    """Which tokens held are prefix. A prefix is read whole, in the pass that begins its text, so all that is prefix
+    stands in this pass."""
+    return torch.zeros_like(keys_BS, dtype=torch.bool).scatter(1, positions_BT, prefix_BT)
 
 
 def default_positions(ids_BT: Tensor) -> Tensor:
@@ -66,12 +61,13 @@ def masks(
     windows = set(config.windows)
     if rows is not None:
         order_BT = positions_BT
-        keys_BS = torch.arange(rows.length, device=positions_BT.device).expand(len(positions_BT), -1)
-        found = {window: visible(order_BT, keys_BS, window) for window in windows}
+        keys_BS = key_positions(rows)
+        pair = None if prefix_BT is None else (prefix_BT, _prefix_keys(prefix_BT, positions_BT, keys_BS))
+        found = {window: visible(order_BT, keys_BS, window, prefix=pair) for window in windows}
     elif segments_BT is not None or prefix_BT is not None:
         order_BT = keys_BS = default_positions(positions_BT)
-        pair = None if segments_BT is None else (segments_BT, segments_BT)
-        found = {window: visible(order_BT, order_BT, window, pair, prefix_BT) for window in windows}
+        pairs = [None if part is None else (part, part) for part in (segments_BT, prefix_BT)]
+        found = {window: visible(order_BT, order_BT, window, *pairs) for window in windows}
     else:
         order_BT = keys_BS = default_positions(positions_BT)[:1]
         plain = {window for window in windows if window is None or window >= positions_BT.shape[1]}

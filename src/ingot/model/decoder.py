@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ingot.model.cache import KVCache, slot_rows
+from ingot.model.cache import CacheRows
 from ingot.model.config import ModelConfig
-from ingot.model.context import CacheRows, default_positions, masks, text_lengths
+from ingot.model.context import default_positions, masks, text_lengths
 from ingot.model.families import DECODERS
 from ingot.model.layers import Backbone
 from ingot.model.transformer import Transformer
@@ -54,23 +54,18 @@ class Decoder(Transformer):
         ids_BT: Tensor,
         positions_BT: Tensor | None = None,
         segments_BT: Tensor | None = None,
-        cache: KVCache | None = None,
-        slots_B: Tensor | None = None,
         prefix_BT: Tensor | None = None,
         lengths_B: Tensor | None = None,
+        rows: CacheRows | None = None,
     ) -> Tensor:
         """Hidden states after the final norm, (B, T, hidden).
 
         Tokens see only earlier tokens of their own segment (equal number in `segments_BT`; all, when not given), and
-        tokens of its prefix (`prefix_BT`) the whole prefix. With a cache, row i continues slot `slots_B[i]` at
-        `positions_BT[i]` and sees all the slot holds before. `lengths_B`: how long each row's text is where less of it
-        is read than that (it matters where `config.crossing` is a number).
+        tokens of its prefix (`prefix_BT`) the whole prefix. `rows`: each row goes on with what a cache holds, and sees
+        all of it; a prefix must then be read in the one pass that begins its text. `lengths_B`: how long each row's
+        text is where less of it is read than that (it matters where `config.crossing` is a number).
         """
         positions_BT = default_positions(ids_BT) if positions_BT is None else positions_BT
-        rows = None
-        if cache is not None:
-            assert slots_B is not None
-            rows = CacheRows(cache, slots_B, slot_rows(slots_B), positions_BT, int(positions_BT.max()) + 1)
         mask_of = masks(self.config, positions_BT, segments_BT, prefix_BT, rows)
         x_BTC = self.backbone.embed(ids_BT, positions_BT)
         lengths_BT = None if lengths_B is None else lengths_B[:, None].expand(ids_BT.shape)

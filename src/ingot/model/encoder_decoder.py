@@ -1,32 +1,72 @@
 """Encoder-decoders: a source is read on both sides, a target is written after it.
 
-Packed rows work as in a decoder: segment k of a row of targets sees segment k of the same row of sources, alone.
+Packed rows work as in a decoder: segment k of a row of targets sees segment k of the same row of sources, alone. To
+write, a source is encoded once and each layer's keys and values of it are kept (`keep_source`); the target then goes on
+token by token over two caches, its own and that of the sources.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ingot.model.attention import visible
-from ingot.model.context import default_positions
+from ingot.model.cache import CacheRows, Keys, SourceRows
+from ingot.model.context import default_positions, key_positions
 from ingot.model.transformer import Transformer
+
+Memory = Tensor | SourceRows
+"""What cross attention looks at: the source's hidden states (B, S, C), or keys and values that were kept of them."""
+
+
+class CrossAttention(Protocol):
+    """The attention of a decoder's layer to the source."""
+
+    def keys(self, read: Tensor) -> Keys:
+        """Keys and values of what is looked at."""
+        ...
+
+
+def source_keys(attention: CrossAttention, layer: int, memory: Memory) -> Keys:
+    """The keys and values of the source for one layer, made now or long ago."""
+    return memory.held(layer) if isinstance(memory, SourceRows) else attention.keys(memory)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a decoder's layers need to know of one pass. positions_BT, keys_BS: where its tokens stand, and those they
+    look at; mask (B, 1, T, S): which of these they see; across, broadcast to (B, 1, T, S): which of the source's (None:
+    all); rows: the cache that holds what was read before, if there is one."""
+
+    positions_BT: Tensor
+    keys_BS: Tensor
+    mask: Tensor
+    memory: Memory
+    across: Tensor | None
+    rows: CacheRows | None = None
 
 
 class EncoderDecoder(Transformer):
     """A transformer with an encoder and a decoder (Vaswani et al. 2017) and its head.
 
-    A family gives `embedding`, `blocks`, `encode`, `decode`, `head` and `ties`.
+    A family gives `embedding`, `blocks`, `encode`, `decode`, `cross_attentions`, `head` and `ties`.
     """
 
     def encode(self, ids_BS: Tensor, positions_BS: Tensor, mask: Tensor | None) -> Tensor:
         """The source's hidden states, (B, S, C). `mask` (B, 1, S, S) or None for everything."""
         raise NotImplementedError
 
-    def decode(
-        self, ids_BT: Tensor, positions_BT: Tensor, mask: Tensor, memory_BSC: Tensor, across: Tensor | None
-    ) -> Tensor:
-        """The target's hidden states, (B, T, C). `across` (B, 1, T, S): which source tokens a target token sees."""
+    def decode(self, ids_BT: Tensor, target: Target) -> Tensor:
+        """The target's hidden states, (B, T, C)."""
+        raise NotImplementedError
+
+    @property
+    def cross_attentions(self) -> Sequence[CrossAttention]:
+        """The decoder's attentions to the source, in the order of its layers."""
         raise NotImplementedError
 
     def head(self, hidden: Tensor) -> Tensor:
@@ -40,22 +80,37 @@ class EncoderDecoder(Transformer):
         segments_BT: Tensor | None = None,
         source_ids_BS: Tensor | None = None,
         source_segments_BS: Tensor | None = None,
+        rows: CacheRows | None = None,
+        source: SourceRows | None = None,
     ) -> Tensor:
         """Hidden states of the target `ids_BT`, (B, T, hidden). With source segments but none for the target, every
-        target token sees the sources that are not padding (-1)."""
-        assert source_ids_BS is not None, "an encoder-decoder needs a source"
+        target token sees the sources that are not padding (-1). With `rows` and `source`, each row goes on with the
+        target and looks at the source that caches hold."""
         positions_BT = default_positions(ids_BT) if positions_BT is None else positions_BT
-        order_BS = default_positions(source_ids_BS)
-        inside = across = None
-        source_positions_BS = order_BS
-        if source_segments_BS is not None:
-            inside = (source_segments_BS[:, :, None] == source_segments_BS[:, None, :])[:, None]
-            source_positions_BS = within_segment(source_segments_BS)
-            across = _across(ids_BT, segments_BT, source_segments_BS)
-        memory_BSC = self.encode(source_ids_BS, source_positions_BS, inside)
+        if rows is not None and source is not None:
+            keys_BS = key_positions(rows)
+            mask = visible(positions_BT, keys_BS, None)
+            return self.decode(ids_BT, Target(positions_BT, keys_BS, mask, source, source.visible(), rows))
+        assert source_ids_BS is not None, "an encoder-decoder needs a source"
+        across = None if source_segments_BS is None else _across(ids_BT, segments_BT, source_segments_BS)
+        memory_BSC = self.encoded(source_ids_BS, source_segments_BS)
         order_BT = default_positions(ids_BT)
         pair = None if segments_BT is None else (segments_BT, segments_BT)
-        return self.decode(ids_BT, positions_BT, visible(order_BT, order_BT, None, pair), memory_BSC, across)
+        mask = visible(order_BT, order_BT, None, pair)
+        return self.decode(ids_BT, Target(positions_BT, positions_BT, mask, memory_BSC, across))
+
+    def encoded(self, ids_BS: Tensor, segments_BS: Tensor | None) -> Tensor:
+        """The sources' hidden states, (B, S, C), each segment read alone."""
+        if segments_BS is None:
+            return self.encode(ids_BS, default_positions(ids_BS), None)
+        inside = (segments_BS[:, :, None] == segments_BS[:, None, :])[:, None]
+        return self.encode(ids_BS, within_segment(segments_BS), inside)
+
+    def keep_source(self, ids_BS: Tensor, segments_BS: Tensor, rows: CacheRows) -> None:
+        """Encode sources and write every decoder layer's keys and values of them to a cache."""
+        memory_BSC = self.encoded(ids_BS, segments_BS)
+        for layer, attention in enumerate(self.cross_attentions):
+            rows.append(layer, attention.keys(memory_BSC))
 
 
 def within_segment(segments_BS: Tensor) -> Tensor:

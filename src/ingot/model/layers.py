@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ingot.model.attention import attend, split_heads
+from ingot.model.cache import CacheRows
 from ingot.model.config import Json, ModelConfig
-from ingot.model.context import CacheRows
 from ingot.model.positions import Angles, rotate
 
 ACTIVATE: dict[str, Callable[[Tensor], Tensor]] = {
@@ -124,7 +124,7 @@ class Look:
         if angles is not None:
             q_BHTD, k_BGTD = rotate(q_BHTD, angles), rotate(k_BGTD, angles)
         if rows is not None:
-            k_BGTD, v_BGTD = rows.append(self.layer, k_BGTD, v_BGTD)
+            k_BGTD, v_BGTD = rows.append(self.layer, (k_BGTD, v_BGTD))
         dropout = self.dropout if training else 0.0
         return attend(
             q_BHTD, k_BGTD, v_BGTD, mask, dropout=dropout, scale=self.scale, softcap=self.softcap, causal=self.causal

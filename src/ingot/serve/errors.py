@@ -42,6 +42,7 @@ KINDS = {
     "http-not-runnable": Kind(400, "invalid_request_error", "invalid_value"),
     "http-too-many": Kind(400, "invalid_request_error", "invalid_value"),
     "http-context": Kind(400, "invalid_request_error", "context_length_exceeded"),
+    "http-source": Kind(400, "invalid_request_error", "context_length_exceeded"),
     "http-blocked": Kind(400, "invalid_request_error", "content_filter"),
     "http-redacted-ids": Kind(400, "invalid_request_error", "content_filter"),
     "http-missing-key": Kind(401, "authentication_error", "invalid_api_key"),

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from ingot.core.errors import IngotError
 from ingot.guard.guard import Guard
 from ingot.infer.options import Sampling
-from ingot.serve.errors import refuse
+from ingot.infer.reader import Prompt, Reader
+from ingot.serve.errors import ApiError, refuse
 from ingot.serve.schema import ChatBody, CompletionBody, SamplingBody
-from ingot.text.chat import render
 from ingot.text.tokenizer import Tokenizer
 
 GUARD_HEADER = "x-ingot-guard"
@@ -26,27 +26,25 @@ class Served:
 
     name: str
     tokenizer: Tokenizer
-    vocab_size: int
-    max_length: int
+    reader: Reader
     guard: Guard | None = None
     fingerprint: str | None = None
     created: int = 0
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """One prompt: the text to echo (completions only) and its token ids."""
+class Given(Prompt):
+    """One prompt, with the text to echo (completions only)."""
 
-    text: str
-    ids: list[int]
+    text: str = ""
 
 
 @dataclass
 class Prepared:
     """What the engine is asked: n sequences for each prompt, and headers that tell what the guard did."""
 
-    prompts: list[Prompt]
-    sequences: list[tuple[list[int], Sampling]] = field(default_factory=list)
+    prompts: list[Given]
+    sequences: list[tuple[Prompt, Sampling]] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
 
 
@@ -67,47 +65,56 @@ def prepare(body: SamplingBody, served: Served) -> Prepared:
 
 def _check_bias(body: SamplingBody, served: Served) -> None:
     for token in body.logit_bias or {}:
-        if token >= served.vocab_size:
-            raise refuse("http-token-id", param="logit_bias", found=token, size=served.vocab_size)
+        if token >= served.reader.vocab_size:
+            raise refuse("http-token-id", param="logit_bias", found=token, size=served.reader.vocab_size)
 
 
-def _chat_prompt(body: ChatBody, served: Served, checker: _Checker) -> Prompt:
+def _chat_prompt(body: ChatBody, served: Served, checker: _Checker) -> Given:
     messages = [{"role": turn.role, "content": checker.text(turn.content, "messages")} for turn in body.messages]
     try:
-        rendered = render(messages, served.tokenizer, add_generation_prompt=True)
+        prompt = served.reader.conversation(served.tokenizer, messages)
     except IngotError as error:
         raise refuse("http-bad-messages", param="messages", reason=str(error)) from None
-    return Prompt(rendered.text, rendered.ids)
+    return Given(prompt.ids, prompt.prefix)
 
 
-def _text_prompt(prompt: str | list[int], served: Served, checker: _Checker) -> Prompt:
+def _text_prompt(prompt: str | list[int], served: Served, checker: _Checker) -> Given:
     if isinstance(prompt, str):
         text = checker.text(prompt, "prompt")
-        return Prompt(text, served.tokenizer.encode_document(text))
+        read = served.reader.text(served.tokenizer, text)
+        return Given(read.ids, read.prefix, text)
     for token in prompt:
-        if token >= served.vocab_size:
-            raise refuse("http-token-id", param="prompt", found=token, size=served.vocab_size)
+        if token >= served.reader.vocab_size:
+            raise refuse("http-token-id", param="prompt", found=token, size=served.reader.vocab_size)
     text = served.tokenizer.decode(prompt)
     if checker.text(text, "prompt") != text:
         raise refuse("http-redacted-ids", param="prompt", kinds=", ".join(checker.redacted))
-    return Prompt(text, prompt)
+    return Given(prompt, len(prompt), text)
 
 
-def _sequences(body: SamplingBody, prompt: Prompt, served: Served, where: str) -> Iterable[tuple[list[int], Sampling]]:
-    room = served.max_length - len(prompt.ids)
+def _sequences(body: SamplingBody, prompt: Given, served: Served, where: str) -> Iterable[tuple[Prompt, Sampling]]:
+    room = served.reader.room(prompt)
     wanted = body.limit or max(room, 1)
     if wanted > room or not prompt.ids:
-        if not prompt.ids:
-            raise refuse("http-empty-prompt", param=where)
-        size = len(prompt.ids)
-        raise refuse(
-            "http-context", param=where, limit=served.max_length, prompt=size, wanted=wanted, total=size + wanted
-        )
+        raise _no_room(prompt, served.reader, wanted, where)
     if (body.min_tokens or 0) > wanted:
         raise refuse("http-conflict", param="min_tokens", other="max_tokens")
     sampling = body.sampling(wanted)
     for number in range(body.n or 1):
-        yield prompt.ids, _numbered(sampling, number)
+        yield prompt, _numbered(sampling, number)
+
+
+def _no_room(prompt: Given, reader: Reader, wanted: int, where: str) -> ApiError:
+    """A prompt of nothing, or one that with its answer is more than the model reads and writes."""
+    size = len(prompt.ids)
+    if not size:
+        return refuse("http-empty-prompt", param=where)
+    if reader.has_source:
+        read = len(reader.start(prompt).source)
+        return refuse("http-source", param=where, limit=reader.window, prompt=read, room=max(reader.room(prompt), 0),
+                      wanted=wanted)  # fmt: skip
+    longest = reader.longest(reader.start(prompt))
+    return refuse("http-context", param=where, limit=longest, prompt=size, wanted=wanted, total=size + wanted)
 
 
 def _numbered(sampling: Sampling, number: int) -> Sampling:

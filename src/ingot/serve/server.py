@@ -26,6 +26,8 @@ from ingot.core.errors import fail
 from ingot.core.progress import say, warn
 from ingot.guard.guard import Guard
 from ingot.infer.engine import Engine
+from ingot.infer.prompts import warn_of_settings
+from ingot.infer.reader import Reader
 from ingot.serve.app import Api
 from ingot.serve.gate import Keys
 from ingot.serve.metrics import Metrics
@@ -77,11 +79,13 @@ def run(options: ServeOptions, listener: socket.socket) -> Session:
     guard = None if options.policy == "off" else Guard.open(options.policy)
     metrics = Metrics()
     model = load(options.model, options.device)
+    warn_of_settings(model)
+    reader = Reader.of(model)
+    reader.text(model.tokenizer, "")  # raises now, not at each request, where the tokenizer cannot end a source
     served = Served(
         name=options.name or model.name,
         tokenizer=model.tokenizer,
-        vocab_size=model.config.vocab_size,
-        max_length=model.max_length,
+        reader=reader,
         guard=guard,
         fingerprint=_fingerprint([parent.hallmark for parent in model.parents]),
         created=int(time.time()),

@@ -24,6 +24,7 @@ from typing import Any, Protocol
 from ingot.core.errors import IngotError
 from ingot.core.progress import warn
 from ingot.infer.options import Sampling
+from ingot.infer.reader import Prompt
 from ingot.infer.sequence import Event, Sequence, TokenLogprobs
 from ingot.serve.errors import ApiError, refuse
 from ingot.serve.metrics import Metrics
@@ -39,7 +40,7 @@ MAX_FAILURES = 3
 class Stepper(Protocol):
     """What the worker needs of ingot.infer.engine.Engine."""
 
-    def submit(self, prompt_ids: list[int], sampling: Sampling) -> Sequence: ...
+    def submit(self, prompt: Prompt, sampling: Sampling) -> Sequence: ...
 
     def step(self) -> list[Event]: ...
 
@@ -64,7 +65,7 @@ class Piece:
 class Job:
     """A request on its way: the sequences to run, and what came back and is not yet read."""
 
-    sequences: list[tuple[list[int], Sampling]]
+    sequences: list[tuple[Prompt, Sampling]]
     arrived: float = field(default_factory=time.monotonic)
     pieces: list[Piece] = field(default_factory=list)
     wake: asyncio.Event = field(default_factory=asyncio.Event)

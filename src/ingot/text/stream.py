@@ -30,9 +30,9 @@ class StreamDecoder(Protocol):
 class ByteStream:
     """For byte-level tokenizers: every token is some bytes, and UTF-8 tells where a character ends."""
 
-    def __init__(self, tokenizer: Tokenizer, *, skip_special: bool = True) -> None:
+    def __init__(self, tokenizer: Tokenizer, skipped: frozenset[int]) -> None:
         self._tokenizer = tokenizer
-        self._skipped = tokenizer.special_ids if skip_special else frozenset()
+        self._skipped = skipped
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def push(self, id: int) -> str:
@@ -46,10 +46,9 @@ class ByteStream:
 class WindowStream:
     """For every other tokenizer: decode (last shown token + held ids) and give out what the first does not explain."""
 
-    def __init__(self, tokenizer: Tokenizer, *, skip_special: bool = True) -> None:
+    def __init__(self, tokenizer: Tokenizer, skipped: frozenset[int]) -> None:
         self._tokenizer = tokenizer
-        self._skip_special = skip_special
-        self._skipped = tokenizer.special_ids if skip_special else frozenset()
+        self._skipped = skipped
         self._context: list[int] = []
         self._held: list[int] = []
 
@@ -69,11 +68,9 @@ class WindowStream:
         return text
 
     def _new(self) -> str:
-        shown = self._decode(self._context)
-        return self._decode(self._context + self._held)[len(shown) :]
-
-    def _decode(self, ids: list[int]) -> str:
-        return self._tokenizer.decode(ids, skip_special=self._skip_special)
+        """Of ids none of which is skipped."""
+        shown = self._tokenizer.decode(self._context, skip_special=False)
+        return self._tokenizer.decode(self._context + self._held, skip_special=False)[len(shown) :]
 
 
 def token_bytes(token: str) -> bytes:

@@ -212,16 +212,18 @@ class Tokenizer:
 
     # ---- text from ids
 
-    def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
-        """The text of some ids. Ids beyond the vocabulary (rows an embedding was padded with) are no text."""
-        known = [int(id) for id in ids if id < self.vocab_size]
-        text: str = self._backend.decode(known, skip_special_tokens=skip_special)
+    def decode(self, ids: Sequence[int], *, skip_special: bool = True, shown: frozenset[int] = frozenset()) -> str:
+        """The text of some ids; special tokens are left out, but for those that are `shown`. Ids beyond the vocabulary
+        (rows an embedding was padded with) are no text."""
+        skipped = self.special_ids - shown if skip_special else frozenset()
+        known = [id for id in map(int, ids) if id < self.vocab_size and id not in skipped]
+        text: str = self._backend.decode(known, skip_special_tokens=False)
         return text
 
-    def stream(self, *, skip_special: bool = True) -> StreamDecoder:
-        """A decoder that takes one id at a time and gives out text as soon as it can no longer change."""
+    def stream(self, *, skip_special: bool = True, shown: frozenset[int] = frozenset()) -> StreamDecoder:
+        """`decode` one id at a time, giving out text as soon as it can no longer change."""
         kind = ByteStream if self.is_byte_level else WindowStream
-        return kind(self, skip_special=skip_special)
+        return kind(self, self.special_ids - shown if skip_special else frozenset())
 
     @cached_property
     def _decoder(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from ingot.train import dial
 from ingot.train.account import Account
 from ingot.train.checkpoint import Place, identity
 from ingot.train.corpus import Corpus, CorpusOptions, once, prepare
+from ingot.train.directions import marked
 from ingot.train.distributed.launch import on_ray, parse_launch
 from ingot.train.distributed.sharing import share
 from ingot.train.distributed.world import World
@@ -88,7 +89,7 @@ def pretrain(options: PretrainOptions) -> ModelDir:
         draft.parents.append(ModelDir.open(options.tokenizer))
         draft.data.extend(corpus.sources)
         draft.copy_text_files(draft.parents[0])
-        write_model(draft, network, config)
+        write_model(draft, network, marked(config, objective))
         record(draft, network, corpus.rows, result, place)
         account.prove(draft, corpus.rows, tokenizer)
         prove_model(draft, network, objective, corpus.heldout)

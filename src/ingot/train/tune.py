@@ -25,10 +25,12 @@ from ingot.core.progress import say
 from ingot.data.objectives.catalogue import make_objective
 from ingot.data.objectives.objective import Objective
 from ingot.data.objectives.options import ObjectiveName, ObjectiveOptions
+from ingot.model.config import PREFIX_LM
 from ingot.model.network import Network, form_of
 from ingot.train.account import Account
 from ingot.train.checkpoint import Place, identity
 from ingot.train.corpus import Corpus, CorpusOptions, once, prepare
+from ingot.train.directions import check_directions, marked
 from ingot.train.distributed.sharing import share
 from ingot.train.distributed.world import World
 from ingot.train.loop import Run
@@ -92,7 +94,8 @@ def tune(options: TuneOptions) -> ModelDir:
     model = load(options.model)
     length = window(model, options.length)
     form = form_of(model.config)
-    objective = make_objective(options.objective, model.tokenizer, length, form, options.objectives)
+    objective = make_objective(options.objective, model.tokenizer, length, form, options.objectives, model.start_id)
+    check_directions(model.config, model.model_dir.path, objective)
     torch.manual_seed(options.seed)
     config = _prepare(model, options)
     freeze(model.network, options.loop.freeze)
@@ -118,7 +121,7 @@ def tune(options: TuneOptions) -> ModelDir:
         draft.data.extend(corpus.sources)
         record(draft, model.network, corpus.rows, result, place)
         corpus.account.prove(draft, corpus.rows, model.tokenizer)
-        _write(draft, model, config)
+        _write(draft, model, config, objective)
         measure(draft, model, objective, corpus.heldout)
     place.remove()
     world.wait()
@@ -167,13 +170,15 @@ def _plan(options: TuneOptions, corpus: Corpus, model: LanguageModel, world: Wor
     return plan
 
 
-def _write(draft: Draft, model: LanguageModel, config: LoRAConfig | None) -> None:
+def _write(draft: Draft, model: LanguageModel, config: LoRAConfig | None, objective: Objective) -> None:
     """The adapter or the model, re-opened and compared with what is in memory."""
     if config is None:
         draft.copy_text_files(model.model_dir)
-        write_model(draft, model.network, model.model_dir.config)
+        write_model(draft, model.network, marked(model.model_dir.config, objective), model.model_dir)
         prove(draft, model.network, load(draft.path), "the re-opened directory with the model in memory")
         return
     write_adapter(draft, model.network, config, model.model_dir)
+    if objective.both_ways:
+        draft.numbers[PREFIX_LM] = True
     reopened = load(f"{model.model_dir.path}+{draft.path}")
     prove(draft, model.network, reopened, "the base with the re-opened adapter, with the model in memory")

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ingot.adapt.generation import NAME
 from ingot.adapt.load import LanguageModel, load
-from ingot.core.model_dir import Draft
+from ingot.core.model_dir import Draft, ModelDir, read_json
 from ingot.core.progress import say
 from ingot.core.report import HTML_NAME
 from ingot.data.objectives.objective import Objective
@@ -34,19 +35,28 @@ REPORT = "training"
 """Folder in the model directory that holds the report of the run."""
 
 
-def write_model(draft: Draft, network: Network, config: dict[str, Any]) -> None:
-    """config.json, generation_config.json and the weights."""
+GENERATION = (
+    "bos_token_id", "pad_token_id", "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id",
+)  # fmt: skip
+"""Keys of config.json that generation_config.json repeats: other tools look for them there alone."""
+
+
+def write_model(draft: Draft, network: Network, config: dict[str, Any], parent: ModelDir | None = None) -> None:
+    """config.json, generation_config.json (what the parent's says stays) and the weights."""
     draft.write_json("config.json", config)
-    tokens = {key: config[key] for key in ("bos_token_id", "pad_token_id") if config.get(key) is not None}
-    draft.write_json("generation_config.json", tokens | {"eos_token_id": sorted(_ends(draft, config))})
+    tokens = {key: config[key] for key in GENERATION if config.get(key) is not None}
+    path = parent.path / NAME if parent else None
+    tokens |= read_json(path) if path and path.exists() else {}
+    ends = sorted(_ends(draft, config.get("eos_token_id"), tokens.get("eos_token_id")))
+    draft.write_json(NAME, tokens | {"eos_token_id": ends})
     state = network.state_dict()
     write_tensors(draft.path / "model.safetensors", spec_of(state), state.items())
 
 
-def _ends(draft: Draft, config: dict[str, Any]) -> set[int]:
-    """Ids that end an answer: the end of text, and the end of a turn where the tokenizer has one."""
-    found = {Tokenizer.open(draft.path).id("<|im_end|>"), config.get("eos_token_id")}
-    return {id for id in found if id is not None}
+def _ends(draft: Draft, *stated: int | list[int] | None) -> set[int]:
+    """Ids that end an answer: those stated, and the end of a turn where the tokenizer has one."""
+    found = {id for ids in stated for id in (ids if isinstance(ids, list) else [ids])}
+    return {id for id in (*found, Tokenizer.open(draft.path).id("<|im_end|>")) if id is not None}
 
 
 def record(draft: Draft, network: Network, rows: Rows, result: Result, place: Place) -> None:

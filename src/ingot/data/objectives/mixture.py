@@ -27,7 +27,9 @@ def mixture(parts: Sequence[Objective], shares: Sequence[float], pad: int) -> Ob
     """Objectives of one kind of model, each with its share; room is what the neediest of them needs."""
     chances = np.asarray(shares) / np.sum(shares)
     make = partial(mix_rows, parts=parts, chances=chances, pad=pad)
-    return replace(parts[0], name="mixture", make=make, room=lambda n: max(part.room(n) for part in parts))
+    both_ways = any(part.both_ways for part in parts)
+    room = lambda n: max(part.room(n) for part in parts)  # noqa: E731
+    return replace(parts[0], name="mixture", make=make, room=room, both_ways=both_ways)
 
 
 def mix_rows(

@@ -27,6 +27,7 @@ class Objective:
     make: the pure function of a whole batch and a generator.
     room: tokens of a row that packing must give a document of n tokens, its start and end included.
     start_ids, end_id: what stands before and behind each document.
+    both_ways: whether a decoder reads the beginning of a text in both directions.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Objective:
     room: Room
     start_ids: tuple[int, ...]
     end_id: int
+    both_ways: bool = False
 
     def lesson(self, batch: Batch, seed: int, step: int) -> Lesson:
         """The lesson of a step, from its WHOLE batch: cut it afterwards with `Lesson.part`. A pure function of its
@@ -65,7 +67,8 @@ class Setting:
         if self.form not in forms:
             raise fail("objective-form", objective=name, form=self.form, forms=", ".join(forms))
 
-    def bind(self, name: str, make: Make, room: Room = int) -> Objective:
-        """The objective. An encoder-decoder's documents have no start: its target has one of its own."""
-        start = () if self.form == "encoder-decoder" else self.tokenizer.start_ids
-        return Objective(name, make, room, start, end_id(self.tokenizer))
+    def bind(self, name: str, make: Make, room: Room = int, *, both_ways: bool = False) -> Objective:
+        """The objective. An encoder-decoder's documents have only the start that the tokenizer itself puts there, as
+        BART's does: their targets have one of their own."""
+        start = self.tokenizer.document_prefix if self.form == "encoder-decoder" else self.tokenizer.start_ids
+        return Objective(name, make, room, start, end_id(self.tokenizer), both_ways)

@@ -28,7 +28,7 @@ def prefix_lm(setting: Setting) -> Objective:
     setting.require("prefix-lm", "decoder", "encoder-decoder")
     answer = setting.options.split == "answer"
     if setting.form == "decoder":
-        return setting.bind("prefix-lm", partial(split_rows, answer=answer))
+        return setting.bind("prefix-lm", partial(split_rows, answer=answer), both_ways=True)
     make = partial(split_pairs, answer=answer, end=end_id(setting.tokenizer), start=setting.start, pad=setting.pad)
     return setting.bind("prefix-lm", make, lambda n: n + 1)
 

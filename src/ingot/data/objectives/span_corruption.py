@@ -34,7 +34,7 @@ def span_corruption(setting: Setting) -> Objective:
     make = partial(corrupt_rows, sentinels=sentinels, end=end_id(setting.tokenizer), pad=setting.pad,
                    noise=noise, span=span)  # fmt: skip
     if setting.form == "decoder":
-        return setting.bind("span-corruption", make, lambda n: n + 2 * sizes(n, noise, span)[1] + 1)
+        return setting.bind("span-corruption", make, lambda n: n + 2 * sizes(n, noise, span)[1] + 1, both_ways=True)
     width = target_width(length, noise, span)
     make = partial(make, start=setting.start, width=width)
     return setting.bind("span-corruption", make, lambda n: _pair_room(n, length, width, noise, span))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from ingot.core.errors import IngotError, fail
@@ -17,6 +18,9 @@ FILL_IN_MIDDLE = (
     ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),  # DeepSeek: the hole stands where the suffix begins
 )
 """Tokens before the prefix, the suffix and the middle; the first complete set in the tokenizer is used."""
+
+
+SENTINEL = re.compile(r"<extra_id_[0-9]+>")
 
 
 class FimIds(NamedTuple):
@@ -57,6 +61,12 @@ def sentinel_ids(tokenizer: Tokenizer, count: int) -> list[int]:
     if missing:
         raise _lacking("span-corruption", tokenizer, missing)
     return [id for id in found.values() if id is not None]
+
+
+def known_sentinels(tokenizer: Tokenizer) -> frozenset[int]:
+    """All sentinels that a tokenizer has."""
+    names = {id: tokenizer.token(id) for id in tokenizer.special_ids}
+    return frozenset(id for id, name in names.items() if name is not None and SENTINEL.fullmatch(name))
 
 
 def fim_ids(tokenizer: Tokenizer) -> FimIds:

@@ -96,6 +96,8 @@ def context_extend(options: ContextExtendOptions) -> ModelDir:
     model = load(options.model)
     path = model.model_dir.path / "config.json"
     model.decoder  # noqa: B018  (raises where it is none)
+    if options.data and model.config.prefix_lm:
+        raise fail("context-both-ways", path=model.model_dir.path)
     scaled = extend(model.model_dir.config, path, options.length, options.method, options.scaling, options.replace)
     if options.data and Quantization.of(model.model_dir.config, path):
         raise fail("context-quantized", path=options.model)

@@ -17,7 +17,7 @@ from torch import Tensor
 from ingot.adapt.load import LanguageModel
 from ingot.core.language import text
 from ingot.core.progress import track, warn
-from ingot.model.cache import KVCache
+from ingot.model.cache import CacheRows, KVCache
 from ingot.text.tokenizer import Tokenizer
 
 DIGITS = 5
@@ -171,13 +171,17 @@ def _continue(model: LanguageModel, cache: KVCache, at: int, candidate: Sequence
 def _read(model: LanguageModel, cache: KVCache, ids: Sequence[int], at: int, length: int) -> Tensor:
     """Append ids from position `at` on; log p over the vocabulary behind each of the last pass, (T, V).
 
-    `length`: of the whole text, which decides the positions under some scalings.
+    `length`: of the whole text, which decides the positions under some scalings. A prompt that is read in both
+    directions is read in one pass.
     """
     device = model.device
     hidden = torch.empty(0)
-    for begin in range(0, len(ids), READ_AT_ONCE):
-        part_BT = torch.tensor([list(ids[begin : begin + READ_AT_ONCE])], device=device)
+    prefix = len(ids) if at == 0 and model.config.prefix_lm else 0
+    size = max(READ_AT_ONCE, prefix)
+    for begin in range(0, len(ids), size):
+        part_BT = torch.tensor([list(ids[begin : begin + size])], device=device)
         positions_BT = torch.arange(at + begin, at + begin + part_BT.shape[1], device=device)[None]
         slots_B, lengths_B = torch.zeros(1, dtype=torch.long, device=device), torch.tensor([length], device=device)
-        hidden = model.decoder(part_BT, positions_BT, cache=cache, slots_B=slots_B, lengths_B=lengths_B)[0]
+        rows, prefix_BT = CacheRows.at(cache, slots_B, positions_BT), positions_BT < prefix if prefix else None
+        hidden = model.decoder(part_BT, positions_BT, prefix_BT=prefix_BT, lengths_B=lengths_B, rows=rows)[0]
     return model.decoder.head(hidden if at else hidden[-1:]).log_softmax(-1)

@@ -85,14 +85,17 @@ def probabilities(
 
 @torch.inference_mode()
 def look(network: Network, ids: list[int], source: list[int] | None = None) -> Seen:
-    """Run a text through (and, for an encoder-decoder, the source it answers)."""
-    kwargs = {} if source is None else {"source_ids_BS": torch.tensor([source], device=network.embedding.weight.device)}
+    """Run a text through (and, for an encoder-decoder, the source it answers); it is a prompt, and read as one."""
+    device = network.embedding.weight.device
+    kwargs = {} if source is None else {"source_ids_BS": torch.tensor([source], device=device)}
+    if network.config.prefix_lm:
+        kwargs["prefix_BT"] = torch.ones(1, len(ids), dtype=torch.bool, device=device)
     entered: dict[int, Tensor] = {}
     left: dict[int, Tensor] = {}
     hooks = [hook for number, block in enumerate(network.blocks) for hook in _hooks(number, block, entered, left)]
     try:
         with Attentions() as attentions:
-            network(torch.tensor([ids], device=network.embedding.weight.device), **kwargs)
+            network(torch.tensor([ids], device=device), **kwargs)
     finally:
         for hook in hooks:
             hook.remove()

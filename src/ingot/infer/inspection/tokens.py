@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from ingot.adapt.load import LanguageModel
 from ingot.core.errors import fail
+from ingot.infer.engine import generate
+from ingot.infer.options import Sampling
 from ingot.model.encoder import Encoder
 
 ANSWER = 12
@@ -29,11 +29,8 @@ def prompt_ids(model: LanguageModel, text: str, special: bool) -> list[int]:
 
 def target_ids(model: LanguageModel, source: Sequence[int], text: str) -> list[int]:
     """What the decoder of an encoder-decoder reads: its start, then the target, or what it writes itself."""
-    start = model.model_dir.config.get("decoder_start_token_id")
-    start = model.tokenizer.pad_id if start is None else start
-    ids = [0 if start is None else int(start)]
+    assert model.start_id is not None
     if text:
-        return ids + model.tokenizer.encode(text)
-    while len(ids) <= ANSWER and (len(ids) == 1 or ids[-1] not in model.eos_ids):
-        ids.append(int(torch.argmax(model.logits([ids], [source])[0, -1])))
-    return ids
+        return [model.start_id, *model.tokenizer.encode(text)]
+    (written,) = generate(model, [source], Sampling(temperature=0, max_tokens=ANSWER))
+    return [model.start_id, *written.tokens]

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ingot.model.attention import attend, split_heads
+from ingot.model.cache import CacheRows, Keys
 from ingot.model.config import Json, ModelConfig, activation, only
-from ingot.model.encoder_decoder import EncoderDecoder
+from ingot.model.encoder_decoder import EncoderDecoder, Memory, Target, source_keys
 from ingot.model.layers import ACTIVATE, Embedding, Family
 
 
@@ -42,11 +43,15 @@ class Attention(nn.Module):
         self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(width, width) for _ in range(4))
         self.head_dim, self.dropout = width // num_heads, config.attention_dropout
 
-    def forward(self, x: Tensor, read: Tensor, mask: Tensor | None) -> Tensor:
-        """`x` (B, T, C) asks, `read` (B, S, C) answers."""
-        q, k, v = (split_heads(part, self.head_dim) for part in (self.q_proj(x), self.k_proj(read), self.v_proj(read)))
+    def keys(self, read: Tensor) -> Keys:
+        """Keys and values of what is looked at, (B, S, C)."""
+        return split_heads(self.k_proj(read), self.head_dim), split_heads(self.v_proj(read), self.head_dim)
+
+    def forward(self, x: Tensor, keys: Keys, mask: Tensor | None) -> Tensor:
+        """`x` (B, T, C) looks."""
         dropout = self.dropout if self.training else 0.0
-        return self.out_proj(attend(q, k, v, mask, dropout=dropout, causal=False))
+        q = split_heads(self.q_proj(x), self.head_dim)
+        return self.out_proj(attend(q, *keys, mask, dropout=dropout, causal=False))
 
 
 class EncoderBlock(nn.Module):
@@ -61,14 +66,15 @@ class EncoderBlock(nn.Module):
         self.drop, self.inner_drop = nn.Dropout(config.dropout), nn.Dropout(config.inner_dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        x = self.self_attn_layer_norm(x + self.drop(self.self_attn(x, x, mask)))
+        x = self.self_attn_layer_norm(x + self.drop(self.self_attn(x, self.self_attn.keys(x), mask)))
         inner = self.inner_drop(self.activate(self.fc1(x)))
         return self.final_layer_norm(x + self.drop(self.fc2(inner)))
 
 
 class DecoderBlock(nn.Module):
-    def __init__(self, config: BartConfig) -> None:
+    def __init__(self, config: BartConfig, layer: int) -> None:
         super().__init__()
+        self.layer = layer
         width, inner = config.hidden_size, config.intermediate_size
         self.self_attn = Attention(config, config.num_heads)
         self.self_attn_layer_norm = nn.LayerNorm(width)
@@ -79,9 +85,12 @@ class DecoderBlock(nn.Module):
         self.activate = ACTIVATE[config.activation]
         self.drop, self.inner_drop = nn.Dropout(config.dropout), nn.Dropout(config.inner_dropout)
 
-    def forward(self, x: Tensor, mask: Tensor | None, memory: Tensor, across: Tensor | None) -> Tensor:
-        x = self.self_attn_layer_norm(x + self.drop(self.self_attn(x, x, mask)))
-        x = self.encoder_attn_layer_norm(x + self.drop(self.encoder_attn(x, memory, across)))
+    def forward(self, x: Tensor, mask: Tensor, memory: Memory, across: Tensor | None, rows: CacheRows | None) -> Tensor:
+        keys = self.self_attn.keys(x)
+        keys = keys if rows is None else rows.append(self.layer, keys)
+        x = self.self_attn_layer_norm(x + self.drop(self.self_attn(x, keys, mask)))
+        keys = source_keys(self.encoder_attn, self.layer, memory)
+        x = self.encoder_attn_layer_norm(x + self.drop(self.encoder_attn(x, keys, across)))
         inner = self.inner_drop(self.activate(self.fc1(x)))
         return self.final_layer_norm(x + self.drop(self.fc2(inner)))
 
@@ -126,7 +135,7 @@ class BartBackbone(nn.Module):
         super().__init__()
         self.shared = Embedding(config.vocab_size, config.hidden_size)
         self.encoder = Stack(config, [EncoderBlock(config) for _ in range(config.encoder_layers)])
-        self.decoder = Stack(config, [DecoderBlock(config) for _ in range(config.num_layers)])
+        self.decoder = Stack(config, [DecoderBlock(config, layer) for layer in range(config.num_layers)])
 
 
 class Bart(EncoderDecoder):
@@ -156,13 +165,15 @@ class Bart(EncoderDecoder):
             x = block(x, mask)
         return x
 
-    def decode(
-        self, ids_BT: Tensor, positions_BT: Tensor, mask: Tensor, memory_BSC: Tensor, across: Tensor | None
-    ) -> Tensor:
-        x = self.model.decoder.embed(self.model.shared(ids_BT), positions_BT)
+    def decode(self, ids_BT: Tensor, target: Target) -> Tensor:
+        x = self.model.decoder.embed(self.model.shared(ids_BT), target.positions_BT)
         for block in self.model.decoder.layers:
-            x = block(x, mask, memory_BSC, across)
+            x = block(x, target.mask, target.memory, target.across, target.rows)
         return x
+
+    @property
+    def cross_attentions(self) -> Sequence[Attention]:
+        return [block.encoder_attn for block in self.model.decoder.layers]  # type: ignore[misc]
 
     def head(self, hidden: Tensor) -> Tensor:
         return F.linear(hidden, self.model.shared.weight, self.final_logits_bias[0].to(hidden.dtype)).float()

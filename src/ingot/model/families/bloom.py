@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ingot.model.attention import split_interleaved
+from ingot.model.cache import CacheRows
 from ingot.model.config import Json, ModelConfig, only
-from ingot.model.context import CacheRows
 from ingot.model.families.neox import MLP
 from ingot.model.layers import Backbone, DecoderFamily, Embedding, Look
 

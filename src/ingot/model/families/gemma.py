@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ingot.model.cache import CacheRows
 from ingot.model.config import Json, activation, only, optional
-from ingot.model.context import CacheRows
 from ingot.model.families.llama import FULL, LlamaBackbone, LlamaConfig, attention, read_like_llama, windows_of
 from ingot.model.layers import DecoderFamily, GatedMLP
 from ingot.model.positions import Angles

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ingot.model.attention import split_heads
+from ingot.model.cache import CacheRows
 from ingot.model.config import Json, ModelConfig, activation, only
-from ingot.model.context import CacheRows
 from ingot.model.layers import ACTIVATE, Backbone, Conv1D, DecoderFamily, Embedding, Look
 
 

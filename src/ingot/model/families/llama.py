@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+from ingot.model.cache import CacheRows
 from ingot.model.config import Json, ModelConfig, RefusedKeyError, activation, only
-from ingot.model.context import CacheRows
 from ingot.model.layers import Attention, Backbone, DecoderFamily, Embedding, GatedMLP, RMSNorm
 from ingot.model.positions import Angles
 from ingot.model.rope_config import read_rope

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ingot.model.cache import CacheRows
 from ingot.model.config import Json, only
-from ingot.model.context import CacheRows
 from ingot.model.families.llama import LlamaBackbone, LlamaConfig, attention, everywhere, qwen_windows, read_like_llama
 from ingot.model.layers import ACTIVATE, DecoderFamily, GatedMLP, RMSNorm
 from ingot.model.positions import Angles

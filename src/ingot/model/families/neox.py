@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ingot.model.attention import split_interleaved
+from ingot.model.cache import CacheRows
 from ingot.model.config import Json, ModelConfig, activation
-from ingot.model.context import CacheRows
 from ingot.model.layers import ACTIVATE, Backbone, DecoderFamily, Embedding, Look
 from ingot.model.positions import Angles
 from ingot.model.rope_config import read_partial_rope

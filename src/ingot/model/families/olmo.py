@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ingot.model.cache import CacheRows
 from ingot.model.config import Json
-from ingot.model.context import CacheRows
 from ingot.model.families.llama import LlamaBackbone, LlamaConfig, attention, read_like_llama
 from ingot.model.layers import DecoderFamily, GatedMLP, RMSNorm
 from ingot.model.positions import Angles

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ingot.model.attention import split_heads
+from ingot.model.cache import CacheRows
 from ingot.model.config import Json, ModelConfig
-from ingot.model.context import CacheRows
 from ingot.model.families.llama import LlamaBackbone, everywhere, read_like_llama
 from ingot.model.layers import ACTIVATE, DecoderFamily, Look, RMSNorm
 from ingot.model.positions import Angles

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ingot.model.attention import attend, split_heads
+from ingot.model.cache import CacheRows, Keys
 from ingot.model.config import ACTIVATIONS, Json, ModelConfig, RefusedKeyError
-from ingot.model.encoder_decoder import EncoderDecoder
+from ingot.model.encoder_decoder import EncoderDecoder, Memory, Target, source_keys
 from ingot.model.layers import ACTIVATE, Embedding, Family, RMSNorm
 
 
@@ -41,34 +42,43 @@ class Attention(nn.Module):
             self.relative_attention_bias = Embedding(config.buckets, config.num_heads)
         self.head_dim, self.dropout = config.head_dim, config.attention_dropout
 
-    def forward(self, x: Tensor, read: Tensor, mask: Tensor | None) -> Tensor:
-        """`x` (B, T, C) asks, `read` (B, S, C) answers; `mask` is broadcast to (B, H, T, S)."""
-        q, k, v = (split_heads(part, self.head_dim) for part in (self.q(x), self.k(read), self.v(read)))
+    def keys(self, read: Tensor) -> Keys:
+        """Keys and values of what is looked at, (B, S, C)."""
+        return split_heads(self.k(read), self.head_dim), split_heads(self.v(read), self.head_dim)
+
+    def forward(self, x: Tensor, keys: Keys, mask: Tensor | None) -> Tensor:
+        """`x` (B, T, C) looks; `mask` is broadcast to (B, H, T, S)."""
         dropout = self.dropout if self.training else 0.0
-        return self.o(attend(q, k, v, mask, scale=1.0, dropout=dropout, causal=False))
+        q = split_heads(self.q(x), self.head_dim)
+        return self.o(attend(q, *keys, mask, scale=1.0, dropout=dropout, causal=False))
 
 
 class SelfLayer(nn.Module):
-    def __init__(self, config: T5Config, has_bias: bool) -> None:
+    def __init__(self, config: T5Config, layer: int) -> None:
         super().__init__()
-        self.SelfAttention = Attention(config, has_bias)
+        self.SelfAttention = Attention(config, has_bias=layer == 0)
         self.layer_norm = RMSNorm(config.hidden_size, config.norm_eps)
         self.drop = nn.Dropout(config.dropout)
+        self.number = layer
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, rows: CacheRows | None = None) -> Tensor:
         read = self.layer_norm(x)
-        return x + self.drop(self.SelfAttention(read, read, mask))
+        keys = self.SelfAttention.keys(read)
+        keys = keys if rows is None else rows.append(self.number, keys)
+        return x + self.drop(self.SelfAttention(read, keys, mask))
 
 
 class CrossLayer(nn.Module):
-    def __init__(self, config: T5Config) -> None:
+    def __init__(self, config: T5Config, layer: int) -> None:
         super().__init__()
         self.EncDecAttention = Attention(config, has_bias=False)
         self.layer_norm = RMSNorm(config.hidden_size, config.norm_eps)
         self.drop = nn.Dropout(config.dropout)
+        self.number = layer
 
-    def forward(self, x: Tensor, memory: Tensor, across: Tensor | None) -> Tensor:
-        return x + self.drop(self.EncDecAttention(self.layer_norm(x), memory, across))
+    def forward(self, x: Tensor, memory: Memory, across: Tensor | None) -> Tensor:
+        keys = source_keys(self.EncDecAttention, self.number, memory)
+        return x + self.drop(self.EncDecAttention(self.layer_norm(x), keys, across))
 
 
 class Dense(nn.Module):
@@ -102,9 +112,9 @@ class DenseLayer(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    def __init__(self, config: T5Config, first: bool) -> None:
+    def __init__(self, config: T5Config, layer: int) -> None:
         super().__init__()
-        self.layer = nn.ModuleList([SelfLayer(config, first), DenseLayer(config)])
+        self.layer = nn.ModuleList([SelfLayer(config, layer), DenseLayer(config)])
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         attention, dense = self.layer
@@ -112,13 +122,13 @@ class EncoderBlock(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    def __init__(self, config: T5Config, first: bool) -> None:
+    def __init__(self, config: T5Config, layer: int) -> None:
         super().__init__()
-        self.layer = nn.ModuleList([SelfLayer(config, first), CrossLayer(config), DenseLayer(config)])
+        self.layer = nn.ModuleList([SelfLayer(config, layer), CrossLayer(config, layer), DenseLayer(config)])
 
-    def forward(self, x: Tensor, mask: Tensor | None, memory: Tensor, across: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor, memory: Memory, across: Tensor | None, rows: CacheRows | None) -> Tensor:
         attention, cross, dense = self.layer
-        return dense(cross(attention(x, mask), memory, across))
+        return dense(cross(attention(x, mask, rows), memory, across))
 
 
 class Stack(nn.Module):
@@ -126,14 +136,14 @@ class Stack(nn.Module):
 
     def __init__(self, config: T5Config, kind: type[EncoderBlock] | type[DecoderBlock], num_layers: int) -> None:
         super().__init__()
-        self.block = nn.ModuleList(kind(config, layer == 0) for layer in range(num_layers))
+        self.block = nn.ModuleList(kind(config, layer) for layer in range(num_layers))
         self.final_layer_norm = RMSNorm(config.hidden_size, config.norm_eps)
         self.drop = nn.Dropout(config.dropout)
         self.buckets, self.max_distance = config.buckets, config.max_distance
 
-    def bias(self, positions_BT: Tensor, both_ways: bool, mask: Tensor | None) -> Tensor:
-        """What distance adds to the scores, (B, H, T, T), -inf where the mask says no."""
-        distance_BTS = positions_BT[:, None, :] - positions_BT[:, :, None]
+    def bias(self, positions_BT: Tensor, keys_BS: Tensor, both_ways: bool, mask: Tensor | None) -> Tensor:
+        """What distance adds to the scores, (B, H, T, S), -inf where the mask says no."""
+        distance_BTS = keys_BS[:, None, :] - positions_BT[:, :, None]
         bucket_BTS = bucket(distance_BTS, both_ways, self.buckets, self.max_distance)
         first = self.block[0].layer[0].SelfAttention  # type: ignore[union-attr, index]
         bias_BHTS = first.relative_attention_bias(bucket_BTS).permute(0, 3, 1, 2)
@@ -180,19 +190,21 @@ class T5(EncoderDecoder):
 
     def encode(self, ids_BS: Tensor, positions_BS: Tensor, mask: Tensor | None) -> Tensor:
         x = self.encoder.drop(self.shared(ids_BS))
-        bias = self.encoder.bias(positions_BS, True, mask)
+        bias = self.encoder.bias(positions_BS, positions_BS, True, mask)
         for block in self.encoder.block:
             x = block(x, bias)
         return self.encoder.drop(self.encoder.final_layer_norm(x))
 
-    def decode(
-        self, ids_BT: Tensor, positions_BT: Tensor, mask: Tensor, memory_BSC: Tensor, across: Tensor | None
-    ) -> Tensor:
+    def decode(self, ids_BT: Tensor, target: Target) -> Tensor:
         x = self.decoder.drop(self.shared(ids_BT))
-        bias = self.decoder.bias(positions_BT, False, mask)
+        bias = self.decoder.bias(target.positions_BT, target.keys_BS, False, target.mask)
         for block in self.decoder.block:
-            x = block(x, bias, memory_BSC, across)
+            x = block(x, bias, target.memory, target.across, target.rows)
         return self.decoder.drop(self.decoder.final_layer_norm(x))
+
+    @property
+    def cross_attentions(self) -> Sequence[Attention]:
+        return [block.layer[1].EncDecAttention for block in self.decoder.block]  # type: ignore[union-attr, index]
 
     def head(self, hidden: Tensor) -> Tensor:
         weight = self.shared.weight if self.config.tie_embeddings else self.lm_head.weight
