@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ingot.model.cache import KVCache, slot_rows
 from ingot.model.config import ModelConfig
-from ingot.model.context import CacheRows, default_positions, masks, text_lengths
+from ingot.model.context import CacheRows, Recorder, RowsBehind, SlotRows, default_positions, masks, text_lengths
 from ingot.model.families import DECODERS
 from ingot.model.layers import Backbone
 from ingot.model.transformer import Transformer
@@ -67,15 +67,37 @@ class Decoder(Transformer):
         is read than that (it matters where `config.crossing` is a number).
         """
         positions_BT = default_positions(ids_BT) if positions_BT is None else positions_BT
-        rows = None
+        slots = None
         if cache is not None:
             assert slots_B is not None
-            rows = CacheRows(cache, slots_B, slot_rows(slots_B), positions_BT, int(positions_BT.max()) + 1)
-        mask_of = masks(self.config, positions_BT, segments_BT, prefix_BT, rows)
-        x_BTC = self.backbone.embed(ids_BT, positions_BT)
+            slots = SlotRows(cache, slots_B, slot_rows(slots_B), positions_BT, int(positions_BT.max()) + 1)
+        before = None if self.before is None else self.before.remembered(self, ids_BT)
+        mask_of = masks(self.config, positions_BT, segments_BT, prefix_BT, slots, before)
         lengths_BT = None if lengths_B is None else lengths_B[:, None].expand(ids_BT.shape)
         if lengths_BT is None and self.config.crossing is not None:
             lengths_BT = text_lengths(positions_BT, segments_BT)
+        rows: CacheRows | None = slots
+        if before is not None:
+            rows, positions_BT = RowsBehind(before, slots), positions_BT + before.lengths_B[:, None]
+            lengths_BT = None if lengths_BT is None else lengths_BT + before.lengths_B[:, None]
+        return self._through(ids_BT, positions_BT, lengths_BT, mask_of, rows)
+
+    def remember(self, ids_BT: Tensor) -> Recorder:
+        """The keys and values of every layer once `ids_BT` were read alone."""
+        recorder, positions_BT = Recorder(), default_positions(ids_BT)
+        lengths_BT = None if self.config.crossing is None else text_lengths(positions_BT, None)
+        self._through(ids_BT, positions_BT, lengths_BT, masks(self.config, positions_BT, None, None, None), recorder)
+        return recorder
+
+    def _through(
+        self,
+        ids_BT: Tensor,
+        positions_BT: Tensor,
+        lengths_BT: Tensor | None,
+        mask_of: dict[int | None, Tensor | None],
+        rows: CacheRows | None,
+    ) -> Tensor:
+        x_BTC = self.backbone.embed(ids_BT, positions_BT)
         angles_of = self.angles(positions_BT, lengths_BT, x_BTC.dtype)
         for block, window, rope in zip(self.blocks, self.config.windows, self.config.ropes, strict=True):
             x_BTC = block(x_BTC, angles_of[rope], mask_of[window], rows)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from ingot.model.context import both_ways, default_positions
+from ingot.model.in_front import Front
 from ingot.model.transformer import Transformer
 
 
@@ -36,7 +38,21 @@ class Encoder(Transformer):
     ) -> Tensor:
         """Hidden states, (B, T, hidden). Tokens see all tokens of their own segment (equal number in `segments_BT`);
         `types_BT`: which of two sentences a token belongs to, where the family knows (default: the first)."""
+        if self.before is not None:
+            return self._behind(self.before.put(ids_BT, segments_BT), types_BT)
         positions_BT = default_positions(ids_BT) if positions_BT is None else positions_BT
+        return self._through(ids_BT, positions_BT, segments_BT, types_BT)
+
+    def _behind(self, front: Front, types_BT: Tensor | None) -> Tensor:
+        """Hidden states of a batch's own tokens, read behind what was put in front of each text."""
+        if types_BT is not None:
+            types_BT = torch.zeros_like(front.ids_BT).scatter(1, front.places_BT, types_BT)
+        x_BTC = self._through(front.ids_BT, front.positions_BT, front.segments_BT, types_BT)
+        return x_BTC.gather(1, front.places_BT[..., None].expand(-1, -1, x_BTC.shape[-1]))
+
+    def _through(
+        self, ids_BT: Tensor, positions_BT: Tensor, segments_BT: Tensor | None, types_BT: Tensor | None
+    ) -> Tensor:
         mask_of = both_ways(self.config, positions_BT, segments_BT)
         x_BTC = self.embed(ids_BT, positions_BT, types_BT)
         angles_of = self.angles(positions_BT, None, x_BTC.dtype)

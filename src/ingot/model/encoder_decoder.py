@@ -45,6 +45,8 @@ class EncoderDecoder(Transformer):
         target token sees the sources that are not padding (-1)."""
         assert source_ids_BS is not None, "an encoder-decoder needs a source"
         positions_BT = default_positions(ids_BT) if positions_BT is None else positions_BT
+        if self.before is not None:
+            source_ids_BS, _, source_segments_BS, _ = self.before.put(source_ids_BS, source_segments_BS)
         order_BS = default_positions(source_ids_BS)
         inside = across = None
         source_positions_BS = order_BS

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ingot.model.config import ModelConfig, Rope
+from ingot.model.in_front import InFront
 from ingot.model.positions import Angles, Rotary
 
 
@@ -19,6 +20,7 @@ class Transformer(nn.Module):
         self.config = config
         self.ropes = [rope for rope in dict.fromkeys(config.ropes) if rope is not None]
         self.rotary = nn.ModuleList(Rotary(rope, config.head_dim) for rope in self.ropes)
+        self.before: InFront | None = None
 
     def reset_buffers(self) -> None:
         """Compute what the config determines; called again once weights replace a model made on the meta device."""
@@ -29,6 +31,12 @@ class Transformer(nn.Module):
     @property
     def embedding(self) -> nn.Embedding:
         raise NotImplementedError
+
+    @property
+    def embedding_scale(self) -> float:
+        """What words' vectors are multiplied by once they are looked up, where whoever gives vectors instead of words
+        is expected to have done so."""
+        return 1.0
 
     @property
     def blocks(self) -> Sequence[nn.Module]:
@@ -42,7 +50,7 @@ class Transformer(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.embedding.weight.dtype
+        return next(self.embedding.parameters()).dtype
 
     def angles(
         self, positions_BT: Tensor, lengths_BT: Tensor | None, dtype: torch.dtype
