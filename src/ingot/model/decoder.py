@@ -43,6 +43,10 @@ class Decoder(Transformer):
         return self.backbone.embedding
 
     @property
+    def embedding_scale(self) -> float:
+        return self.backbone.embedding_scale
+
+    @property
     def ties(self) -> dict[str, str]:
         if not self.config.tie_embeddings:
             return {}

@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import BaseModel
-
 from ingot.adapt.dora import DoRA
 from ingot.adapt.ia3 import IA3
 from ingot.adapt.load import LanguageModel
@@ -52,20 +50,17 @@ class PromptOptions(Options):
     projection: int | None = option(None, "width of a network behind the prefix while it is trained (prefix)", ge=1)
 
 
-PROMPT = PromptOptions()
 LOW_RANK = ("lora", "rslora", "dora")
 IN_FRONT = ("prefix", "prompt")
 
 
-def refuse_idle(options: BaseModel, method: str) -> None:
+def refuse_idle(method: Method, rank: int, lora: LoRAOptions, prompt: PromptOptions) -> None:
     """Refuse options that belong to other methods. Raises ValueError."""
-    fields = type(options).model_fields
-    changed = {name for name in ("rank", "lora", "prompt") if getattr(options, name) != fields[name].default}
-    if changed & {"rank", "lora"} and method not in LOW_RANK:
+    if method not in LOW_RANK and (rank != RANK or lora != LoRAOptions()):
         raise ValueError(f"rank and --lora.* act only with method {', '.join(LOW_RANK)}, not {method}")
-    if "prompt" in changed and method not in IN_FRONT:
+    if method not in IN_FRONT and prompt != PromptOptions():
         raise ValueError(f"--prompt.* acts only with method {' and '.join(IN_FRONT)}, not {method}")
-    if method == "prompt" and options.prompt.projection is not None:
+    if method == "prompt" and prompt.projection is not None:
         raise ValueError("--prompt.projection acts only with method prefix")
 
 

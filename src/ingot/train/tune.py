@@ -71,7 +71,7 @@ class TuneOptions(TrainingOptions):
     @model_validator(mode="after")
     def _every_option_acts(self) -> Self:
         """What belongs to another method is refused."""
-        refuse_idle(self, self.method)
+        refuse_idle(self.method, self.rank, self.lora, self.prompt)
         return self
 
 

@@ -61,7 +61,11 @@ class GemmaBackbone(LlamaBackbone):
 
     def embed(self, ids_BT: Tensor, positions_BT: Tensor) -> Tensor:
         x_BTC = self.embed_tokens(ids_BT)
-        return x_BTC * torch.tensor(x_BTC.shape[-1] ** 0.5, dtype=x_BTC.dtype)
+        return x_BTC * torch.tensor(self.embedding_scale, dtype=x_BTC.dtype)
+
+    @property
+    def embedding_scale(self) -> float:
+        return float(self.norm.weight.shape[0] ** 0.5)
 
 
 def gemma2(config: Json) -> GemmaConfig:
