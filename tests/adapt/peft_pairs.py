@@ -52,9 +52,9 @@ def shake(parameters: dict[str, Tensor], seed: int = 0) -> None:
         parameter.copy_(parameter + 0.3 * noise.abs() if near_one else 0.2 * noise)
 
 
-def shaken(model: LanguageModel, adapter: str) -> None:
+def shaken(model: LanguageModel, adapter: str, seed: int = 0) -> None:
     state = model.network.state_dict()
-    shake({name: state[path] for name, path in tensor_names(model.network, adapter).items()})
+    shake({name: state[path] for name, path in tensor_names(model.network, adapter).items()}, seed)
 
 
 def difference(base: Path, adapter: Path, peer: Any) -> float:

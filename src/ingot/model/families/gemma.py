@@ -58,6 +58,7 @@ class GemmaBackbone(LlamaBackbone):
 
     def __init__(self, config: GemmaConfig) -> None:
         super().__init__(config, SandwichBlock, NormAroundOne)
+        self.width = config.hidden_size
 
     def embed(self, ids_BT: Tensor, positions_BT: Tensor) -> Tensor:
         x_BTC = self.embed_tokens(ids_BT)
@@ -65,7 +66,7 @@ class GemmaBackbone(LlamaBackbone):
 
     @property
     def embedding_scale(self) -> float:
-        return float(self.norm.weight.shape[0] ** 0.5)
+        return float(self.width**0.5)
 
 
 def gemma2(config: Json) -> GemmaConfig:
