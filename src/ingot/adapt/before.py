@@ -106,7 +106,11 @@ class BeforeText(InFront):
             lengths_B = lengths_B.index_fill(0, rows, part.length)
             sides = part.remembered(decoder, batch)
             spread = [[_spread(layer, rows, width) for layer in side] for side in sides]
-            sums = [[a + b for a, b in zip(*pair, strict=True)] for pair in zip(sums, spread, strict=True)] or spread
+            sums = (
+                [[a + b for a, b in zip(*pair, strict=True)] for pair in zip(sums, spread, strict=True)]
+                if sums
+                else spread
+            )
         return Before(sums[0], sums[1], lengths_B)
 
     def put(self, ids_BT: Tensor, segments_BT: Tensor | None) -> Front:

@@ -42,7 +42,7 @@ class DoRALayer(LoRALayer):
 
     def changed(self, x: Tensor, out: Tensor) -> Tensor:
         factor = self.lora_magnitude_vector / self._norms(self.lora_A.weight.dtype).detach()
-        bias: Any = self.base_layer.bias
+        bias: Any = self.origin.bias
         kept = F.dropout(x, self.dropout, self.training)
         if kept is not x:
             out = F.linear(kept, self._rows(x.dtype), bias)
@@ -51,11 +51,12 @@ class DoRALayer(LoRALayer):
         return turned if bias is None else turned + bias
 
     def merged(self, part: str, dtype: torch.dtype) -> Tensor:
-        if part != "weight":
-            return self.inner(part, dtype)
-        factor = (self.lora_magnitude_vector.to(dtype) / self._norms(dtype))[:, None]
+        factor = self.lora_magnitude_vector.to(dtype) / self._norms(dtype)
         summed = super().merged(part, dtype)
-        return summed * (factor.t() if is_transposed(self) else factor)
+        if part == "bias":  # the base's own is not scaled; what adapters below added to it is
+            own = self.origin.get_parameter("bias").to(dtype)
+            return own + factor * (summed - own)
+        return summed * (factor[None] if is_transposed(self) else factor[:, None])
 
 
 class DoRAEmbedding(LoRAEmbedding):

@@ -138,15 +138,23 @@ class Weights:
         return bare if name not in self.base.tensors and bare in self.base.tensors else name
 
     def _merged(self, module: Wrapped, part: str, tensor: Tensor) -> Tensor:
-        """The tensor, changed by the wrappers that would run it. Lengths of DoRA need the weight for any part."""
-        holder = module.origin.get_submodule(part.rpartition(".")[0])
-        place = part.rpartition(".")[2]
-        before = getattr(holder, place)
-        setattr(holder, place, nn.Parameter(tensor, requires_grad=False))
+        """The tensor, changed by the wrappers that would run it; one part of a layer may need the other."""
+        layer, before = module.origin, dict(module.origin.named_parameters())
+        outer = next(name for name, found in self._wrapped.items() if found == (module, part)).removesuffix(part)
+        for name in before:
+            stored = self._stored(f"{outer}{name}")
+            _set(layer, name, tensor if name == part else read_tensor(self.base.tensors[stored]))
         try:
             return module.merged(part, torch.float64).to(tensor.dtype).contiguous().detach()
         finally:
-            setattr(holder, place, before)
+            for name, parameter in before.items():
+                _set(layer, name, parameter)
+
+
+def _set(layer: nn.Module, name: str, tensor: Tensor) -> None:
+    """Give a layer another parameter."""
+    inner, _, place = name.rpartition(".")
+    setattr(layer.get_submodule(inner), place, nn.Parameter(tensor, requires_grad=False))
 
 
 def digest(tensor: Tensor) -> str:
