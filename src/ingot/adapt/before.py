@@ -100,17 +100,15 @@ class BeforeText(InFront):
             return Before(list(keys), list(values), ids_BT.new_full((batch,), part.length))
         lengths_B = ids_BT.new_zeros(batch)
         width = max(part.length for part, _ in acting)
-        sums: list[list[Tensor]] = []
+        sums: list[list[Tensor]] | None = None
         for part, rows in acting:
             assert rows is not None
             lengths_B = lengths_B.index_fill(0, rows, part.length)
-            sides = part.remembered(decoder, batch)
-            spread = [[_spread(layer, rows, width) for layer in side] for side in sides]
-            sums = (
-                [[a + b for a, b in zip(*pair, strict=True)] for pair in zip(sums, spread, strict=True)]
-                if sums
-                else spread
-            )
+            spread = [[_spread(layer, rows, width) for layer in side] for side in part.remembered(decoder, batch)]
+            sums = spread if sums is None else [
+                [a + b for a, b in zip(*sides, strict=True)] for sides in zip(sums, spread, strict=True)
+            ]  # fmt: skip
+        assert sums is not None
         return Before(sums[0], sums[1], lengths_B)
 
     def put(self, ids_BT: Tensor, segments_BT: Tensor | None) -> Front:

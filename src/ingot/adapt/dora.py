@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ingot.adapt.active import Active
 from ingot.adapt.lora import LoRA, LoRAEmbedding, LoRALayer
-from ingot.adapt.wrapped import is_transposed
+from ingot.adapt.wrapped import Wrapped, is_transposed
 
 MAGNITUDE = "lora_magnitude_vector"
 
@@ -58,6 +58,9 @@ class DoRALayer(LoRALayer):
             return own + factor * (summed - own)
         return summed * (factor[None] if is_transposed(self) else factor[:, None])
 
+    def taken_out(self, part: str, merged: Tensor) -> Tensor:
+        return Wrapped.taken_out(self, part, merged)
+
 
 class DoRAEmbedding(LoRAEmbedding):
     """The same for a table, by its columns, (width,)."""
@@ -77,6 +80,9 @@ class DoRAEmbedding(LoRAEmbedding):
 
     def merged(self, part: str, dtype: torch.dtype) -> Tensor:
         return super().merged(part, dtype) * (self.lora_magnitude_vector.to(dtype) / self._norms(dtype))
+
+    def taken_out(self, part: str, merged: Tensor) -> Tensor:
+        return Wrapped.taken_out(self, part, merged)
 
 
 @dataclass(frozen=True)

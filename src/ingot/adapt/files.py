@@ -147,14 +147,15 @@ def check_base(adapter: ModelDir, base: ModelDir, below: Sequence[ModelDir] = ()
 def apply_adapter(
     network: nn.Module,
     adapter: ModelDir,
-    base: ModelDir,
+    base: ModelDir | None,
     active: Active,
     below: Sequence[ModelDir] = (),
-    name: str | None = None,
 ) -> Settings:
-    """Put an adapter on `network` and load its tensors, strictly; all else is frozen."""
-    check_base(adapter, base, below)
-    settings, name = read_settings(adapter), name or adapter.name
+    """Put an adapter on `network` and load its tensors, strictly; all else is frozen. Without a base its fingerprint
+    is not compared."""
+    if base is not None:
+        check_base(adapter, base, below)
+    settings, name = read_settings(adapter), adapter.name
     put_on(network, settings, name, active)
     expected = {_file_name(key): path for key, path in tensor_names(network, name).items()}
     state = network.state_dict()

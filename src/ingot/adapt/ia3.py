@@ -64,11 +64,19 @@ class IA3Layer(Wrapped):
         return x.index_copy(0, rows, x[rows] * factor) if len(rows) else x
 
     def merged(self, part: str, dtype: torch.dtype) -> Tensor:
-        found = self.inner(part, dtype)
-        if part == "bias":
-            return found if self.is_feedforward else found * self.ia3_l.to(dtype).flatten()
+        return self.inner(part, dtype) * self._factor(part, dtype)
+
+    def taken_out(self, part: str, merged: Tensor) -> Tensor:
+        if (self.ia3_l == 0).any():
+            raise fail("adapter-cannot-unmerge", adapter=self.adapter, kind="IA3Layer: 0")
+        return merged / self._factor(part, merged.dtype)
+
+    def _factor(self, part: str, dtype: torch.dtype) -> Tensor | int:
+        """What the weight or bias is multiplied by, as the base stores it."""
         factor = self.ia3_l.to(dtype)
-        return found * (factor.t() if is_transposed(self) else factor)
+        if part == "bias":
+            return 1 if self.is_feedforward else factor.flatten()
+        return factor.t() if is_transposed(self) else factor
 
 
 @dataclass(frozen=True)

@@ -154,9 +154,11 @@ def open_reference(reference: str) -> tuple[ModelDir, list[ModelDir]]:
 
 
 def apply_adapters(
-    network: Network, base: ModelDir, adapters: Sequence[ModelDir], active: Active
+    network: Network, base: ModelDir, adapters: Sequence[ModelDir], active: Active, any_base: bool = False
 ) -> tuple[Settings, ...]:
-    """Put adapters on, in order."""
+    """Put adapters on, in order; `any_base`: whatever they were trained on."""
+    trained_on = None if any_base else base
     return tuple(
-        apply_adapter(network, adapter, base, active, adapters[:number]) for number, adapter in enumerate(adapters)
+        apply_adapter(network, adapter, trained_on, active, adapters[:number])
+        for number, adapter in enumerate(adapters)
     )

@@ -47,11 +47,17 @@ class LoRALayer(Wrapped):
         return self.scale * (self.lora_B.weight.to(dtype) @ self.lora_A.weight.to(dtype))
 
     def merged(self, part: str, dtype: torch.dtype) -> Tensor:
-        found = self.inner(part, dtype)
+        return self.inner(part, dtype) + self._added(part, dtype)
+
+    def taken_out(self, part: str, merged: Tensor) -> Tensor:
+        return merged - self._added(part, merged.dtype)
+
+    def _added(self, part: str, dtype: torch.dtype) -> Tensor | int:
+        """What comes to the weight, as the base stores it; nothing to the bias."""
         if part != "weight":
-            return found
+            return 0
         delta = self.delta(dtype)
-        return found + (delta.t() if is_transposed(self) else delta)
+        return delta.t() if is_transposed(self) else delta
 
 
 class LoRAEmbedding(Wrapped):
@@ -76,6 +82,9 @@ class LoRAEmbedding(Wrapped):
 
     def merged(self, part: str, dtype: torch.dtype) -> Tensor:
         return self.inner(part, dtype) + self.delta(dtype)
+
+    def taken_out(self, part: str, merged: Tensor) -> Tensor:
+        return merged - self.delta(merged.dtype)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ingot.adapt.active import Active
+from ingot.core.errors import fail
 from ingot.model.layers import Conv1D
 
 
@@ -53,6 +54,13 @@ class Wrapped(nn.Module):
         found = base.merged(part, dtype) if isinstance(base, Wrapped) else base.get_parameter(part).to(dtype)
         assert isinstance(found, Tensor)
         return found
+
+    def taken_out(self, part: str, merged: Tensor) -> Tensor:
+        """What `merged` was before this update was merged into it, computed in its dtype.
+
+        Raises `adapter-cannot-unmerge` where the adapter alone does not say.
+        """
+        raise fail("adapter-cannot-unmerge", adapter=self.adapter, kind=type(self).__name__)
 
     @property
     def origin(self) -> nn.Module:

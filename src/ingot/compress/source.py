@@ -44,14 +44,15 @@ class Weights:
     """The architecture, on the meta device, with the adapters around it."""
 
     @classmethod
-    def open(cls, reference: str) -> Weights:
-        """Raises `not-a-model`, `already-quantized`, `adapter-cannot-merge` and what `apply_adapter` raises."""
+    def open(cls, reference: str, any_base: bool = False) -> Weights:
+        """`any_base`: the model is not the one the adapters were trained on. Raises `not-a-model`,
+        `already-quantized`, `adapter-cannot-merge` and what `apply_adapter` raises."""
         base, adapters = open_reference(reference)
         if Quantization.of(base.config, base.path / "config.json"):
             raise fail("already-quantized", path=base.path)
         with torch.device("meta"):
             network = make_network(ModelConfig.read(base.config, base.path / "config.json"))
-        settings = apply_adapters(network, base, adapters, Active())
+        settings = apply_adapters(network, base, adapters, Active(), any_base)
         for each in settings:
             if not each.can_merge:
                 raise fail("adapter-cannot-merge", method=each.name)
@@ -101,12 +102,25 @@ class Weights:
         """One tensor, changed by the adapters. Raises `not-finite`."""
         tensor = read_tensor(self.base.tensors[self._stored(name)])
         check_finite(name, tensor, self.base.path)
+        return self.changed(name, tensor)
+
+    def changed(self, name: str, tensor: Tensor) -> Tensor:
+        """A tensor with the adapters put into it."""
         found = self._wrapped.get(name)
         return tensor if found is None else self._merged(*found, tensor)
 
-    def is_updated(self, name: str) -> bool:
-        """Whether adapters may change this tensor."""
-        return name in self._wrapped
+    def unmerged(self, name: str) -> Tensor:
+        """One tensor, the adapters taken out of it, the outermost first. Raises `adapter-cannot-unmerge`."""
+        tensor = read_tensor(self.base.tensors[name])
+        check_finite(name, tensor, self.base.path)
+        if name not in self._wrapped:
+            return tensor
+        layer, part = self._wrapped[name]
+        found, below = tensor.double(), layer
+        while isinstance(below, Wrapped):
+            found = below.taken_out(part, found)
+            below = below.base_layer  # type: ignore[assignment]
+        return found.to(tensor.dtype).contiguous()
 
     @cached_property
     def _parted(self) -> dict[str, str]:
