@@ -18,7 +18,7 @@ from ingot.adapt.targets import Targets, candidates
 from ingot.core.errors import IngotError
 from ingot.core.model_dir import ModelDir
 from ingot.model.weights import read_tensors, spec_of, write_tensors
-from tiny import BERT, GPT2, LLAMA, MIXTRAL, QWEN2, T5, make_decoder, write_model, write_tokenizer
+from tiny import BERT, DISTILBERT, GPT2, LLAMA, MIXTRAL, QWEN2, T5, make_decoder, write_model, write_tokenizer
 
 
 @pytest.fixture
@@ -176,6 +176,14 @@ def test_an_embedding_that_cannot_be_parted_is_refused(config: dict[str, Any], n
     with pytest.raises(IngotError) as caught:
         write(tmp_path / "a", base, chosen=LoRA(4, 8.0, 0.0, Targets((name,))))
     assert caught.value.code == "adapter-tied"
+
+
+@pytest.mark.parametrize("config", [T5, DISTILBERT])
+def test_families_without_room_for_a_prefix_are_refused(config: dict[str, Any], tmp_path: Path) -> None:
+    base = write_model(tmp_path / "base", config)
+    with pytest.raises(IngotError) as caught:
+        write(tmp_path / "a", base, "prefix")
+    assert caught.value.code == "prefix-family"
 
 
 def test_layers_have_their_plain_names() -> None:

@@ -19,7 +19,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "llama": LLAMA, "qwen2": QWEN2, "qwen3": QWEN3, "gpt2": GPT2, "phi3": PHI3, "bert": BERT, "t5": T5,
 }  # fmt: skip
 METHODS = ["lora", "rslora", "dora", "ia3", "prompt"]
-DECODERS = ["llama", "qwen2", "qwen3", "gpt2", "phi3"]
+PREFIXED = ["llama", "qwen2", "qwen3", "gpt2", "phi3", "bert"]
 
 
 def read(base: Path, adapter: Path) -> Any:
@@ -30,7 +30,7 @@ def read(base: Path, adapter: Path) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [(kind, name) for kind in METHODS for name in SHAPES] + [("prefix", name) for name in DECODERS]
+    ("kind", "name"), [(kind, name) for kind in METHODS for name in SHAPES] + [("prefix", name) for name in PREFIXED]
 )
 def test_every_method(kind: str, name: str, tmp_path: Path) -> None:
     base = write_model(tmp_path / "base", SHAPES[name])

@@ -7,6 +7,7 @@ At most one of them acts on a row: two prefixes are two claims on the same first
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from ingot.adapt.active import Active
 from ingot.core.errors import fail
 from ingot.model.context import Before
+from ingot.model.decoder import Decoder
 from ingot.model.encoder_decoder import within_segment
 from ingot.model.in_front import Front, InFront
 from ingot.model.transformer import Transformer
@@ -22,7 +24,8 @@ from ingot.model.transformer import Transformer
 class Part(nn.Module):
     """One adapter's `length` tokens in front."""
 
-    parts = ("prompt_embeddings",)
+    has_ids: ClassVar[bool] = False
+    """Whether its tokens stand in the embedding, or are keys and values only."""
 
     def __init__(self, adapter: str, length: int) -> None:
         super().__init__()
@@ -88,15 +91,17 @@ class BeforeText(InFront):
                 found.append((part, rows))
         return found
 
-    def remembered(self, decoder: nn.Module, ids_BT: Tensor) -> Before | None:
-        """Keys and values for a decoder's batch; None where nothing acts on it."""
+    def remembered(self, network: nn.Module, ids_BT: Tensor) -> Before | None:
+        """Keys and values for a batch; None where nothing acts on it. A decoder's prompts are among them."""
         acting = self.acting(ids_BT)
+        if not isinstance(network, Decoder):
+            acting = [(part, rows) for part, rows in acting if not part.has_ids]
         if not acting:
             return None
         batch = len(ids_BT)
         if len(acting) == 1 and acting[0][1] is None:
             part = acting[0][0]
-            keys, values = part.remembered(decoder, batch)
+            keys, values = part.remembered(network, batch)
             return Before(list(keys), list(values), ids_BT.new_full((batch,), part.length))
         lengths_B = ids_BT.new_zeros(batch)
         width = max(part.length for part, _ in acting)
@@ -104,7 +109,7 @@ class BeforeText(InFront):
         for part, rows in acting:
             assert rows is not None
             lengths_B = lengths_B.index_fill(0, rows, part.length)
-            spread = [[_spread(layer, rows, width) for layer in side] for side in part.remembered(decoder, batch)]
+            spread = [[_spread(layer, rows, width) for layer in side] for side in part.remembered(network, batch)]
             sums = spread if sums is None else [
                 [a + b for a, b in zip(*sides, strict=True)] for sides in zip(sums, spread, strict=True)
             ]  # fmt: skip
@@ -118,7 +123,7 @@ class BeforeText(InFront):
         begins_BT[:, 1:] &= segments_BT[:, 1:] != segments_BT[:, :-1]
         rank_BT = begins_BT.long().cumsum(1)
         lengths_B1 = ids_BT.new_zeros(len(ids_BT), 1)
-        acting = self.acting(ids_BT)
+        acting = [(part, rows) for part, rows in self.acting(ids_BT) if part.has_ids]
         for part, rows in acting:
             lengths_B1[slice(None) if rows is None else rows] = part.length
         places_BT = torch.arange(ids_BT.shape[1], device=ids_BT.device) + lengths_B1 * rank_BT

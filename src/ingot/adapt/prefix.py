@@ -21,13 +21,13 @@ from ingot.adapt.active import Active
 from ingot.adapt.before import BeforeText, Part
 from ingot.core.errors import fail
 from ingot.model.config import ModelConfig
-from ingot.model.decoder import Decoder
+from ingot.model.transformer import Transformer
 
 
 class PrefixPart(Part):
     """Keys and values of all layers, (V, layers * 2 * G * D), in PEFT's order."""
 
-    def __init__(self, network: Decoder, adapter: str, length: int) -> None:
+    def __init__(self, network: Transformer, adapter: str, length: int) -> None:
         super().__init__(adapter, length)
         config = network.config
         self.shape = (length, config.num_layers, 2, config.num_kv_heads, config.head_dim)
@@ -36,7 +36,7 @@ class PrefixPart(Part):
 
     def begin(self, network: nn.Module, ids: Sequence[int]) -> None:
         """Start from what the base remembers of a text."""
-        assert isinstance(network, Decoder)
+        assert isinstance(network, Transformer)
         with torch.no_grad():
             self.prompt_embeddings.copy_(flattened(network, fitted(ids, self.length)))
 
@@ -53,7 +53,7 @@ class PrefixPart(Part):
 class ProjectedPart(PrefixPart):
     """The start plus what a small network makes of trained vectors; its last layer begins at zero."""
 
-    def __init__(self, network: Decoder, adapter: str, length: int, width: int) -> None:
+    def __init__(self, network: Transformer, adapter: str, length: int, width: int) -> None:
         super().__init__(network, adapter, length)
         self.prompt_embeddings.requires_grad_(False)
         self.vectors = nn.Parameter(torch.randn(length, width).to(self.prompt_embeddings))
@@ -73,7 +73,7 @@ class ProjectedPart(PrefixPart):
             self.outer.bias.zero_()
 
 
-def flattened(network: Decoder, ids: list[int]) -> Tensor:
+def flattened(network: Transformer, ids: list[int]) -> Tensor:
     """The keys and values of a text alone, (V, layers * 2 * G * D)."""
     found = network.remember(torch.tensor([ids], device=next(network.parameters()).device))
     both = torch.stack([torch.stack(found.k_LBGTD), torch.stack(found.v_LBGTD)], 1)  # (L, 2, 1, G, V, D)
@@ -118,8 +118,9 @@ class Prefix:
 
     def attach(self, network: nn.Module, adapter: str, active: Active) -> None:
         """Raises `prefix-family` where blocks have no room for other keys, `prompt-too-wide`."""
-        if not isinstance(network, Decoder):
-            raise fail("prefix-family", family=network.config.model_type)  # type: ignore[union-attr]
+        assert isinstance(network, Transformer)
+        if not network.takes_prefix:
+            raise fail("prefix-family", family=network.config.model_type)
         check_room(network.config, self.length)
         if self.projection is None:
             part = PrefixPart(network, adapter, self.length)

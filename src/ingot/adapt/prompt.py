@@ -30,6 +30,8 @@ from ingot.model.transformer import Transformer
 class PromptPart(Part):
     """The learned vectors, (V, C); of an encoder-decoder PEFT's file holds as many again that nothing reads."""
 
+    has_ids = True
+
     def __init__(self, network: Transformer, adapter: str, length: int, first_id: int) -> None:
         super().__init__(adapter, length)
         shape = (length * submodules(network), network.config.hidden_size)

@@ -23,6 +23,8 @@ from ingot.model.transformer import Transformer
 class Decoder(Transformer):
     """A decoder-only transformer (Vaswani et al. 2017; Radford et al. 2018) of any family."""
 
+    takes_prefix = True
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         self.family = DECODERS[config.model_type]

@@ -26,8 +26,8 @@ class InFront(nn.Module):
         """Positions that it takes from a text's window."""
         raise NotImplementedError
 
-    def remembered(self, decoder: nn.Module, ids_BT: Tensor) -> Before | None:
-        """Keys and values for a decoder's batch; None where there are none."""
+    def remembered(self, network: nn.Module, ids_BT: Tensor) -> Before | None:
+        """Keys and values for a batch; None where there are none. An encoder's are those of prefixes alone."""
         raise NotImplementedError
 
     def put(self, ids_BT: Tensor, segments_BT: Tensor | None) -> Front:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ingot.model.config import ModelConfig, Rope
+from ingot.model.context import Recorder
 from ingot.model.in_front import InFront
 from ingot.model.positions import Angles, Rotary
 
 
 class Transformer(nn.Module):
-    """A network of any kind, with the rotary positions its config names. A kind or family gives the properties."""
+    """A network of any kind, with the rotary positions its config names. A kind or family gives the properties.
+
+    `takes_prefix`: its blocks look at keys and values that are given them, beside their own.
+    """
+
+    takes_prefix: ClassVar[bool] = False
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -51,6 +58,10 @@ class Transformer(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         return next(self.embedding.parameters()).dtype
+
+    def remember(self, ids_BT: Tensor) -> Recorder:
+        """The keys and values of every layer once `ids_BT` were read alone, where the network takes such in."""
+        raise NotImplementedError
 
     def angles(
         self, positions_BT: Tensor, lengths_BT: Tensor | None, dtype: torch.dtype

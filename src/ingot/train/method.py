@@ -20,9 +20,12 @@ from ingot.data.pack import Rows
 Method = Literal["lora", "rslora", "dora", "ia3", "prefix", "prompt", "full"]
 
 RATES: dict[Method, float] = {
-    "lora": 4e-3, "rslora": 4e-3, "dora": 4e-3, "ia3": 3e-2, "prefix": 3e-2, "prompt": 1e-1, "full": 1e-3,
+    "lora": 4e-3, "rslora": 4e-3, "dora": 4e-3, "ia3": 2e-1, "prefix": 2e-1, "prompt": 5e-2, "full": 1e-3,
 }  # fmt: skip
 """Peak learning rate by method at a width of 128; it falls with the square root of the width."""
+
+PROJECTED_RATE = 1e-2
+"""The same for the network behind a prefix."""
 
 ALPHAS: dict[Method, float] = {"lora": 32.0, "dora": 32.0, "rslora": 8.0}
 """Strength by method: at rank 16 each update is doubled."""
@@ -95,6 +98,6 @@ def begin_from_text(model: LanguageModel, prompt: PromptOptions, rows: Rows) -> 
     begin(model.network, TUNED, ids)
 
 
-def rate_of(method: Method, width: int) -> float:
-    """The learning rate a method is given by default."""
-    return RATES[method] * math.sqrt(128 / width)
+def rate_of(method: Method, width: int, projected: bool = False) -> float:
+    """The learning rate a method is given by default; `projected`: a prefix with a network behind it."""
+    return (PROJECTED_RATE if projected else RATES[method]) * math.sqrt(128 / width)

@@ -138,7 +138,8 @@ def _fresh(options: TuneOptions) -> Network:
 
 
 def _plan(options: TuneOptions, reading: Reading, model: LanguageModel, world: World) -> Plan:
-    rate = options.lr or rate_of(options.method, model.config.hidden_size)
+    projected = options.prompt.projection is not None
+    rate = options.lr or rate_of(options.method, model.config.hidden_size, projected)
     plan = make_plan(options, reading.rows, options.batch_tokens or BATCH_TOKENS, rate, model.network, world)
     parameters = list(model.network.parameters())
     say("tune-plan", method=options.method, count=f"{reading.count:,}", targets=f"{reading.rows.num_targets:,}",
