@@ -205,6 +205,7 @@ def test_embeddings_that_peft_stored_along_must_be_the_bases(tmp_path: Path) -> 
             assert code_of(f"{base}+{adapter}")[0] == code
 
 
+@pytest.mark.slow
 def test_a_real_adapter_of_gpt2_fits_its_shape(tmp_path: Path, real_data: Path) -> None:
     shape = {"vocab_size": 50257, "n_embd": 768, "n_layer": 12, "n_head": 12, "n_positions": 1024}
     base = write_model(tmp_path / "base", GPT2 | shape)

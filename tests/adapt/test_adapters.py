@@ -260,6 +260,7 @@ def test_experts_are_reached(tmp_path: Path) -> None:
     assert len(names) == 4  # two layers, A and B
 
 
+@pytest.mark.slow
 def test_a_model_with_an_adapter_is_tuned_further(base: Path, tmp_path: Path) -> None:
     tuned(base, tmp_path / "a")
     tuned(f"{base}+{tmp_path / 'a'}", tmp_path / "b", seed=3)
