@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ingot.adapt.active import Active
-from ingot.adapt.methods import READERS, Settings, put_on, tensor_names
+from ingot.adapt.methods import READERS, Settings, put_on, tensor_names, tensors
 from ingot.adapt.targets import HEADS
 from ingot.core.errors import fail, nearest
 from ingot.core.files import tree_digest
@@ -68,9 +68,8 @@ def write_adapter(
     draft: Draft, network: nn.Module, adapter: str, settings: Settings, base: ModelDir, below: Sequence[ModelDir] = ()
 ) -> None:
     """Write an adapter that lies on `network` in PEFT's layout."""
-    state = network.state_dict()
-    tensors = {_file_name(name): state[path] for name, path in tensor_names(network, adapter).items()}
-    write_tensors(draft.path / "adapter_model.safetensors", spec_of(tensors), tensors.items())
+    held = {_file_name(name): tensor for name, tensor in tensors(network, adapter).items()}
+    write_tensors(draft.path / "adapter_model.safetensors", spec_of(held), held.items())
     write_config(draft, network, settings, base, below)
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ingot.adapt.active import Active
 from ingot.adapt.before import BeforeText, Part
 from ingot.adapt.dora import DoRA
 from ingot.adapt.ia3 import IA3
 from ingot.adapt.lora import LoRA
-from ingot.adapt.prefix import Prefix, ProjectedPart
+from ingot.adapt.prefix import Prefix, PrefixPart
 from ingot.adapt.prompt import Prompt
 from ingot.adapt.wrapped import Wrapped, plain_name, replace, wrapped
 from ingot.core.errors import fail
@@ -114,11 +114,13 @@ def merge(network: nn.Module, all_settings: list[Settings]) -> None:
             replace(network, name, base)
 
 
-def settle(network: nn.Module) -> None:
-    """Put what was trained where files hold it."""
-    for _, part in parts(network):
-        if isinstance(part, ProjectedPart):
-            part.settle()
+def tensors(network: nn.Module, adapter: str) -> dict[str, Tensor]:
+    """An adapter's tensors as files hold them, under PEFT's names less the prefix."""
+    state = network.state_dict()
+    for name, part in parts(network, adapter):
+        if isinstance(part, PrefixPart):
+            state[f"{name}.prompt_embeddings"] = part.numbers().detach()
+    return {name: state[path] for name, path in tensor_names(network, adapter).items()}
 
 
 def begin(network: nn.Module, adapter: str, ids: Sequence[int]) -> None:

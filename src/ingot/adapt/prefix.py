@@ -65,13 +65,6 @@ class ProjectedPart(PrefixPart):
     def numbers(self) -> Tensor:
         return self.prompt_embeddings + self.outer(torch.tanh(self.inner(self.vectors)))
 
-    def settle(self) -> None:
-        """Put the sum where files hold it, and stop adding to it."""
-        with torch.no_grad():
-            self.prompt_embeddings.copy_(self.numbers())
-            self.outer.weight.zero_()
-            self.outer.bias.zero_()
-
 
 def flattened(network: Transformer, ids: list[int]) -> Tensor:
     """The keys and values of a text alone, (V, layers * 2 * G * D)."""

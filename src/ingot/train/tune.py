@@ -16,7 +16,7 @@ from pydantic import model_validator
 
 from ingot.adapt.files import write_adapter
 from ingot.adapt.load import LanguageModel, load, untied
-from ingot.adapt.methods import Settings, settle
+from ingot.adapt.methods import Settings
 from ingot.core.files import refuse_nonempty
 from ingot.core.model_dir import Draft, ModelDir
 from ingot.core.options import argument, option, required, verb
@@ -157,7 +157,6 @@ def _write(draft: Draft, model: LanguageModel, settings: Settings | None) -> Non
         write_model(draft, model.network, model.model_dir.config | untied(model))
         prove(draft, model.network, load(draft.path), "the re-opened directory with the model in memory")
         return
-    settle(model.network)
     write_adapter(draft, model.network, TUNED, settings, model.model_dir, model.adapter_dirs)
     reopened = load(f"{model.reference}+{draft.path}")
     prove(draft, model.network, reopened, "the base with the re-opened adapter, with the model in memory")
