@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ingot.train.form import form_of
 from naive import naive_generate
 
 from ingot.adapt.load import LanguageModel
@@ -21,6 +20,7 @@ from ingot.data.pack import Batch, pack_chats
 from ingot.infer.engine import Engine, generate
 from ingot.infer.reader import Prompt, Reader
 from ingot.infer.sampling import Sampling
+from ingot.model.network import form_of
 from ingot.text.chat import render
 from ingot.text.tokenizer import Tokenizer
 from ingot.train.loss import Inputs, _hidden
@@ -46,7 +46,7 @@ def model(request: pytest.FixtureRequest, tiny_pair: Tiny, tiny_prefix: Tiny) ->
 def lesson_of(model: LanguageModel, messages: list[dict[str, str]]) -> Lesson:
     """A conversation as `tune --objective prefix-lm --objectives.split answer` learns it."""
     options = ObjectiveOptions(split="answer")
-    objective = make_objective("prefix-lm", model.tokenizer, 96, form_of(model.network), options, model.start_id)
+    objective = make_objective("prefix-lm", model.tokenizer, 96, form_of(model.config), options, model.start_id)
     rows = pack_chats([render(messages, model.tokenizer)], 96, pad=1, room=objective.room)
     return objective.lesson(Batch(rows.ids, rows.segments, rows.targets, np.arange(1)), 0, 0)
 

@@ -22,8 +22,9 @@ LEARNING = {"pretrain", "tune"}
 
 def learning_steps(reference: str) -> Iterator[Step]:
     """The steps in which a model, its adapter and their ancestors learnt."""
-    for path in split_reference(reference):
-        hallmark = None if path is None else Hallmark.read(path)
+    base, adapters = split_reference(reference)
+    for path in (base, *adapters):
+        hallmark = Hallmark.read(path)
         steps = [] if hallmark is None else [hallmark.step, *(ancestor.step for ancestor in hallmark.ancestry)]
         yield from (step for step in steps if step.verb in LEARNING)
 

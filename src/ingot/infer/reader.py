@@ -61,7 +61,9 @@ class Reader:
     def of(cls, model: LanguageModel) -> Reader:
         """Raises `does-not-write`, `no-decoder-start`."""
         config = model.writer.config
-        return cls(config.vocab_size, config.max_length, config.crossing, config.prefix_lm, model.start_id)
+        front = config.max_length - model.max_length  # what adapters put in front of every text
+        crossing = None if config.crossing is None else config.crossing - front
+        return cls(config.vocab_size, model.max_length, crossing, config.prefix_lm, model.start_id)
 
     @property
     def has_source(self) -> bool:

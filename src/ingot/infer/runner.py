@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from ingot.adapt.load import LanguageModel
+from ingot.core.errors import fail
 from ingot.infer.sequence import Sequence
-from ingot.model.cache import CacheRows, KVCache, SourceRows
+from ingot.model.cache import KVCache, SlotRows, SourceRows
 from ingot.model.encoder_decoder import EncoderDecoder
 
 FIRST_CAPACITY = 256
@@ -27,6 +28,8 @@ class Runner:
     def __init__(self, model: LanguageModel, num_slots: int) -> None:
         self.model = model
         self.network = model.writer
+        if isinstance(self.network, EncoderDecoder) and self.network.before is not None:
+            raise fail("source-behind-prompt", model=model.name)
         self.cache = self._new_cache(num_slots)
         self.sources = self._new_cache(num_slots) if isinstance(self.network, EncoderDecoder) else None
 
@@ -48,7 +51,7 @@ class Runner:
 
     def _forward(self, group: list[Sequence], ids_BT: Tensor, positions_BT: Tensor) -> Tensor:
         slots_B = self._tensor([sequence.slot for sequence in group])
-        rows = CacheRows.at(self.cache, slots_B, positions_BT)
+        rows = SlotRows.at(self.cache, slots_B, positions_BT)
         if self.sources is not None:
             lengths_B = self._tensor([len(sequence.start.source) for sequence in group])
             return self.network(ids_BT, positions_BT, rows=rows, source=SourceRows.at(self.sources, slots_B, lengths_B))
@@ -71,7 +74,7 @@ class Runner:
         lengths_B1 = self._tensor([[len(sequence.start.source)] for sequence in group])
         segments_BS = (order_BS < lengths_B1).long() - 1  # padding is -1
         slots_B = self._tensor([sequence.slot for sequence in group])
-        self.network.keep_source(ids_BS, segments_BS, CacheRows.at(self.sources, slots_B, order_BS))
+        self.network.keep_source(ids_BS, segments_BS, SlotRows.at(self.sources, slots_B, order_BS))
         for sequence in group:
             sequence.source_cached = True
 

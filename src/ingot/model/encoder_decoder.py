@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ingot.model.attention import visible
-from ingot.model.cache import CacheRows, Keys, SourceRows
+from ingot.model.cache import CacheRows, Keys, SlotRows, SourceRows
 from ingot.model.context import default_positions, key_positions
 from ingot.model.transformer import Transformer
 
@@ -80,7 +80,7 @@ class EncoderDecoder(Transformer):
         segments_BT: Tensor | None = None,
         source_ids_BS: Tensor | None = None,
         source_segments_BS: Tensor | None = None,
-        rows: CacheRows | None = None,
+        rows: SlotRows | None = None,
         source: SourceRows | None = None,
     ) -> Tensor:
         """Hidden states of the target `ids_BT`, (B, T, hidden). With source segments but none for the target, every
@@ -92,6 +92,8 @@ class EncoderDecoder(Transformer):
             mask = visible(positions_BT, keys_BS, None)
             return self.decode(ids_BT, Target(positions_BT, keys_BS, mask, source, source.visible(), rows))
         assert source_ids_BS is not None, "an encoder-decoder needs a source"
+        if self.before is not None:
+            source_ids_BS, _, source_segments_BS, _ = self.before.put(source_ids_BS, source_segments_BS)
         across = None if source_segments_BS is None else _across(ids_BT, segments_BT, source_segments_BS)
         memory_BSC = self.encoded(source_ids_BS, source_segments_BS)
         order_BT = default_positions(ids_BT)
