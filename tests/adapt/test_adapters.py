@@ -152,7 +152,7 @@ def test_packed_texts_of_encoders_each_see_the_prompt(config: dict[str, Any]) ->
 
 @pytest.mark.parametrize("method", ["prefix", "prompt"])
 def test_cached_equals_whole_behind_a_front(method: str) -> None:
-    from ingot.model.cache import KVCache
+    from ingot.model.cache import KVCache, SlotRows
 
     network = make_decoder(MISTRAL)
     put(network, method)
@@ -163,7 +163,7 @@ def test_cached_equals_whole_behind_a_front(method: str) -> None:
         parts = []
         for begin_at, end in ((0, 9), (9, 10), (10, 20)):
             positions = torch.arange(begin_at, end).expand(2, -1)
-            parts.append(network(IDS[:, begin_at:end], positions, cache=cache, slots_B=slots))
+            parts.append(network(IDS[:, begin_at:end], positions, rows=SlotRows.at(cache, slots, positions)))
     assert (torch.cat(parts, 1) - whole).abs().max() <= 1e-5
 
 

@@ -218,4 +218,4 @@ def test_what_is_not_a_decoder_is_refused_by_name(config: dict[str, Any], tmp_pa
     for verb, models in ((merge, (path, path)), (quantize, (path,))):
         with pytest.raises(IngotError, match=config["model_type"]) as error:
             verb(*models, out=tmp_path / "out")
-        assert error.value.code == "not-a-decoder"
+        assert error.value.code in {"not-a-decoder", "does-not-write"}

@@ -21,7 +21,7 @@ from ingot.infer import likelihood as scoring
 from ingot.infer import runner as module
 from ingot.infer.engine import Engine, generate
 from ingot.infer.inspection.capture import SELF, look
-from ingot.infer.likelihood import Row, batch_logprobs, compare_models, sliding_window
+from ingot.infer.likelihood import Query, batch_logprobs, compare_models, following, query_logprobs, sliding_window
 from ingot.infer.sampling import Sampling
 from ingot.train.loss import Inputs, _hidden
 from tiny import BERT, CONFIGS, T5, write_model
@@ -79,22 +79,24 @@ def test_a_prefix_is_never_read_in_pieces(tiny_prefix: Tiny, family: str, monkey
 
 
 @torch.no_grad()
-def scores(model: LanguageModel, row: Row) -> list[float]:
-    """log p of what is scored in a row, its context as a prefix, by the path of training."""
-    logprobs = trained_logits(model, list(row.ids[: row.first]), list(row.ids[row.first :])).log_softmax(-1)
-    return [float(logprobs[at - 1, row.ids[at]]) for at in range(row.first, len(row.ids))]
+def scores(model: LanguageModel, query: Query) -> list[float]:
+    """log p of what is asked, what stands before it as a prefix, by the path of training."""
+    ids, first = [*query.ids, query.targets[-1]], query.places[0] + 1
+    logprobs = trained_logits(model, ids[:first], ids[first:]).log_softmax(-1)
+    return [float(logprobs[at - 1, ids[at]]) for at in range(first, len(ids))]
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "gpt2"])
 def test_likelihood_reads_the_context_in_both_directions(tiny_prefix: Tiny, family: str) -> None:
     """Rows of several contexts in one batch; a text on its own has a context of one token, its start."""
     model = tiny_prefix(family)
-    rows = [Row(ids, first) for ids, first in zip(prompts([30, 12, 33, 8]), (20, 1, 7, 7), strict=True)]
-    for row, found in zip(rows, scoring._score(model, rows, None), strict=True):
+    rows = [following(ids, first) for ids, first in zip(prompts([30, 12, 33, 8]), (20, 1, 7, 7), strict=True)]
+    for row, found in zip(rows, query_logprobs(model, rows), strict=True):
         assert found.tolist() == pytest.approx(scores(model, row), abs=1e-5)
-    causal = model.logits([rows[0].ids])[0].log_softmax(-1)
-    (alone,) = batch_logprobs(model, [rows[0].ids])
-    assert alone.tolist() == pytest.approx([float(causal[n, t]) for n, t in enumerate(rows[0].ids[1:])], abs=1e-5)
+    whole = [*rows[0].ids, rows[0].targets[-1]]
+    causal = model.logits([whole])[0].log_softmax(-1)
+    (alone,) = batch_logprobs(model, [whole])
+    assert alone.tolist() == pytest.approx([float(causal[n, t]) for n, t in enumerate(whole[1:])], abs=1e-5)
     assert abs(float(alone[19:].sum()) - sum(scores(model, rows[0]))) > 1e-3
 
 
@@ -109,7 +111,7 @@ def test_passkeys_are_looked_for_in_the_whole_prompt(tiny_prefix: Tiny) -> None:
     """Also beyond what is read at once of other models."""
     model = tiny_prefix(length=1024)
     (prompt,), candidates = prompts([700]), prompts([5, 5, 5], seed=1)
-    expected = [sum(scores(model, Row([*prompt, *candidate], len(prompt)))) for candidate in candidates]
+    expected = [sum(scores(model, following([*prompt, *candidate], len(prompt)))) for candidate in candidates]
     assert likelihood(model)(prompt, candidates) == pytest.approx(expected, abs=1e-3)
 
 

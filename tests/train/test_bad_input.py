@@ -191,6 +191,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "method": {"method": "full", "lr": 1e-3},
     "rank": {"rank": 2},
     "lora": {"lora": {"alpha": 1.0}},
+    "prompt": {"method": "prompt", "prompt": {"tokens": 3}},
     "objective": {"objective": "prefix-lm", "as_text": True, "data": "text.jsonl"},
     "objectives": {"objectives": {"split": "answer"}},
     "as_text": {"as_text": True, "data": "text.jsonl"},

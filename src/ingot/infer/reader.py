@@ -77,7 +77,7 @@ class Reader:
     def conversation(self, tokenizer: Tokenizer, messages: list[dict[str, Any]]) -> Prompt:
         """A conversation to answer. Raises what the renderer raises, `objective-lacks-end`."""
         found = render(messages, tokenizer, add_generation_prompt=True)
-        first = next((at for at, answered in enumerate(found.mask) if answered), len(found.ids))
+        first = _first_answer(messages, tokenizer, len(found.ids))
         end = [end_id(tokenizer)] if self.has_source else []
         return Prompt([*found.ids[:first], *end, *found.ids[first:]], first + len(end))
 
@@ -131,3 +131,11 @@ class Reader:
             is_other = isinstance(piece, int) and piece not in sentinels
             kept.append(tokenizer.added_tokens[piece].content if is_other else piece)  # type: ignore[index]
         return tokenizer.encode_pieces(kept).ids
+
+
+def _first_answer(messages: list[dict[str, Any]], tokenizer: Tokenizer, length: int) -> int:
+    """Where the first answer of a conversation begins, in tokens; at its end where there is none yet."""
+    number = next((at for at, message in enumerate(messages) if message.get("role") == "assistant"), None)
+    if number is None:
+        return length
+    return len(render(messages[:number], tokenizer, add_generation_prompt=True).ids)
