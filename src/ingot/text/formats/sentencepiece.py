@@ -52,7 +52,11 @@ class Model:
 
 def read_sentencepiece(path: Path, settings: Settings) -> Imported:
     """A .model file. Raises `bad-token-file` (field and reason) and `unsupported-token-file`."""
-    model = read_model(path)
+    return build(path, read_model(path))
+
+
+def build(path: Path, model: Model) -> Imported:
+    """The tokenizer of a model, which was read from a file."""
     _check(path, model)
     vocabulary = {piece.text: id for id, piece in enumerate(model.pieces)}
     made = tokenizers.Tokenizer(_unigram(model) if model.model_type == UNIGRAM else _bpe(model, vocabulary))
