@@ -96,11 +96,12 @@ def encoding(given: dict[str, str], directory: Path, rounds: int) -> dict[str, A
 
 
 def long_lines(folder: Path) -> list[str]:
-    """Some 35 MB that do not repeat: books, Wikipedia, Tang poems, and code of the installed packages."""
+    """Some 30 MB that do not repeat: books, Wikipedia, Tang poems, and code of the installed packages. Their distinct
+    words stay below the bound of what is learnt from, beyond which the merges may differ."""
     files = [*sorted((folder / "02_text").glob("*.txt")), *sorted((folder / "02_text/wikitext-2").glob("*.nounk.txt")),
-             folder / "02_text/zh_hant/tang_poems.jsonl"]  # fmt: skip
+             folder / "02_text/zh_hant/tang_poems_first5000.jsonl"]  # fmt: skip
     lines = [line for file in files for line in file.read_text().splitlines(keepends=True)]
-    left = 12_000_000
+    left = 24_000_000
     for file in sorted(Path(numpy.__file__).parents[1].glob("transformers/models/**/*.py")):
         text = file.read_text(errors="ignore")
         left -= len(text)

@@ -82,6 +82,8 @@ def tokenizer_import(options: TokenizerImportOptions) -> ModelDir:
         draft.numbers = {"format": format, "vocab_size": opened.vocab_size, **imported.numbers}
     if imported.numbers.get("normalisation_map"):
         warn("normaliser-stacks", path=options.file)
+    if imported.numbers.get("model_type") == "unigram":
+        warn("unigram-runs", path=options.file)
     if count := imported.numbers.get("bytes_without_token"):
         warn("bytes-without-token", path=options.file, count=count)
     say("tokenizer-imported", out=options.out, path=options.file, **draft.numbers)

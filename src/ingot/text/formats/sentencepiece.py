@@ -158,8 +158,7 @@ def _unigram(model: Model) -> models.Unigram:
     <0x0A> in a text are text, so their own tokens are made worse than any cut into characters. (The score of unknown
     characters, which `tokenizers` derives from the worst score, then falls too. It makes no difference: a character of
     any piece is a piece itself, so an unknown one is part of none.) Where a model cannot spell such a
-    string (T5's has no <), it is kept text by a break inside, behind which a dummy prefix can appear that sentencepiece
-    would not write."""
+    string (T5's has no <), `Tokenizer` puts a break inside it."""
     normal = [piece for piece in model.pieces if piece.kind == NORMAL]
     best, worst = max((piece.score for piece in normal), default=0.0), min((p.score for p in normal), default=0.0)
     letters = {piece.text for piece in normal if len(piece.text) == 1}
