@@ -179,7 +179,7 @@ class Learner:
             if total >= MIN_COUNT:
                 counts[key] = total
                 if key in made:
-                    heapq.heappush(self.heap, (-total, key, step | len(begins) - 1))
+                    self._push(key, step | len(begins) - 1)
                     flat += made[key]
                     begins.append(len(flat))
             elif key in counts:
