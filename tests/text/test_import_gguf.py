@@ -96,6 +96,14 @@ def test_what_the_file_says_is_kept(tmp_path: Path) -> None:
     assert ours.id("[PAD261]") is None
 
 
+@pytest.mark.parametrize(("pre", "ids"), [("llama-bpe", [261]), ("qwen2", [*map(ALPHABET.index, "yzx")])])
+def test_llama_3_takes_a_word_whole_that_no_merge_makes(pre: str, ids: list[int], tmp_path: Path) -> None:
+    tokens = [*SMALL["tokenizer.ggml.tokens"][:-1], "yzx"]
+    values = SMALL | tokenizer(pre=pre, tokens=tokens, token_type=[1] * 259 + [4, 3, 1])
+    ours = open_imported(tmp_path / "out", values)
+    assert ours.encode("yzx") == ids
+
+
 @pytest.mark.parametrize("pre", PRE)
 def test_every_pattern_loses_no_text(pre: str, tmp_path: Path) -> None:
     ours = open_imported(tmp_path / "out", SMALL | tokenizer(pre=pre))
