@@ -3,10 +3,12 @@
     python benchmarks/tokenizer.py                      # writes benchmarks/results/tokenizer-DATE.json
     python benchmarks/tokenizer.py --rounds 9 --data TEXTS
 
+rustbpe is no dependency; `pip install --target FOLDER rustbpe` and PYTHONPATH=FOLDER bring it in for the run.
+
 The sides take turns on the same text, one thread each, and must give equal ids (or merges); reported are medians of
-CPU seconds, which other work on the machine disturbs less than the clock, and of the clock. tiktoken runs with the
-pattern that it ships for GPT-2. The vocabulary is GPT-2's where --vocabulary names the directory of its two files,
-else one learnt here. Memory is the peak of a process of its own that learns from a file.
+CPU seconds, which other work on the machine disturbs less than the clock, and of the clock. BPE is learnt from three
+megabytes, as encoded, and from tens of megabytes that do not repeat. tiktoken runs with the pattern that it ships for
+GPT-2, whose vocabulary comes from the folder of real data. Memory, on a gigabyte: tokenizer_gigabyte.py.
 """
 
 from __future__ import annotations
@@ -17,13 +19,13 @@ import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["RAYON_NUM_THREADS"] = "1"
@@ -93,8 +95,25 @@ def encoding(given: dict[str, str], directory: Path, rounds: int) -> dict[str, A
     return {"texts": found, "seconds_for_a_megabyte_of": runs}
 
 
-def training(given: dict[str, str], vocab_size: int, rounds: int) -> dict[str, Any]:
-    """BPE on all three texts, each side its own trainer; ingot and tokenizers must learn the same merges."""
+def long_lines(folder: Path) -> list[str]:
+    """Some 30 MB that do not repeat: books, Wikipedia, Tang poems, and code of the installed packages. Their distinct
+    words stay below the bound of what is learnt from, beyond which the merges may differ."""
+    files = [*sorted((folder / "02_text").glob("*.txt")), *sorted((folder / "02_text/wikitext-2").glob("*.nounk.txt")),
+             folder / "02_text/zh_hant/tang_poems_first5000.jsonl"]  # fmt: skip
+    lines = [line for file in files for line in file.read_text().splitlines(keepends=True)]
+    left = 24_000_000
+    for file in sorted(Path(numpy.__file__).parents[1].glob("transformers/models/**/*.py")):
+        text = file.read_text(errors="ignore")
+        left -= len(text)
+        if left < 0:
+            break
+        lines.append(text)
+    return lines
+
+
+def training(lines: list[str], vocab_size: int, rounds: int) -> dict[str, Any]:
+    """BPE by each side's own trainer on one thread; ingot and tokenizers must learn the same merges. Memory is not
+    told: the sides share a process."""
     import rustbpe
     import tokenizers
     from tokenizers import Regex, models, pre_tokenizers, trainers
@@ -103,8 +122,6 @@ def training(given: dict[str, str], vocab_size: int, rounds: int) -> dict[str, A
     from ingot.text.learn.parts import SPECIALS
     from ingot.text.split import SPLIT
     from ingot.text.stream import byte_alphabet
-
-    lines = [line for text in given.values() for line in text.splitlines(keepends=True)]
 
     def library() -> tokenizers.Tokenizer:
         made = tokenizers.Tokenizer(models.BPE())
@@ -129,56 +146,12 @@ def training(given: dict[str, str], vocab_size: int, rounds: int) -> dict[str, A
         "tokenizers": library,
         "rustbpe (another pattern)": rust,
     }
-    return {"vocab_size": vocab_size, "speed": race(sides, sum(len(text.encode()) for text in given.values()), rounds)}
-
-
-MEMORY = """
-import resource, sys
-from ingot.data.tokenizer_verb import tokenizer_train
-tokenizer_train(sys.argv[1], out=sys.argv[2], vocab_size=32000, threads=2)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-"""
-
-
-def memory(megabytes: int) -> dict[str, Any]:
-    """Learning 32,000 tokens from a synthetic file with many distinct words, half of them Han: peak RSS of the process
-    and of one helper, in MB."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "corpus.txt"
-        write_corpus(file, megabytes * 10**6)
-        begin = time.perf_counter()
-        command = [sys.executable, "-c", MEMORY, str(file), str(Path(folder) / "out")]
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=True, env=os.environ | {"INGOT_PROGRESS": "0"}
-        )
-        own, helper = (round(int(kilobytes) / 1000) for kilobytes in done.stdout.split()[-2:])
-        return {
-            "corpus_mb": megabytes,
-            "seconds": round(time.perf_counter() - begin),
-            "rss_mb": own,
-            "helper_rss_mb": helper,
-        }
-
-
-def write_corpus(file: Path, size: int) -> None:
-    """Words and clauses by a power law over a few million, in lines."""
-    import numpy as np
-
-    generator = np.random.default_rng(0)
-    with file.open("w", encoding="utf-8") as stream:
-        written = 0
-        while written < size:
-            numbers = np.minimum(generator.zipf(1.15, 40_000), 10**7)
-            latin = [np.base_repr(number * 7919, 26).lower().translate(LETTERS) for number in numbers[:20_000].tolist()]
-            han = ["".join(chr(0x4E00 + (number * 31 + place * 7) % 5000) for place in range(number % 7 + 2))
-                   for number in numbers[20_000:].tolist()]  # fmt: skip
-            line = "\n".join(
-                " ".join(latin[at : at + 20]) + "，".join(han[at : at + 20]) + "。" for at in range(0, 20_000, 20)
-            )
-            written += stream.write(line + "\n") + 2 * sum(map(len, han))
-
-
-LETTERS = str.maketrans("0123456789", "qrstuvwxyz")
+    size = sum(len(line.encode()) for line in lines)
+    begin = time.perf_counter()
+    learn([lines], "bpe", vocab_size, os.cpu_count() or 1)
+    both = size / 2**20 / (time.perf_counter() - begin)
+    speed = race(sides, size, rounds) | {f"ingot, {os.cpu_count()} processes": {"clock_mib_s": round(both, 2)}}
+    return {"vocab_size": vocab_size, "bytes": size, "speed": speed}
 
 
 def processor() -> str:
@@ -193,7 +166,6 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("INGOT_DATA", "../shared/data")))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--vocab-size", type=int, default=8000)
-    parser.add_argument("--megabytes", type=int, default=0, help="also learn from a synthetic corpus of this size")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
 
@@ -210,10 +182,15 @@ def main() -> None:
             "hardware": f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}",
             "load": os.getloadavg()[0],
             "encoding": encoding(given, Path(folder) / "gpt2", options.rounds),
-            "training": training(given, options.vocab_size, max(1, options.rounds // 2)),
+            "training": [
+                training(
+                    [line for text in given.values() for line in text.splitlines(keepends=True)],
+                    options.vocab_size,
+                    max(1, options.rounds // 2),
+                ),
+                training(long_lines(options.data), 4 * options.vocab_size, 1),
+            ],
         }
-    if options.megabytes:
-        result["memory"] = memory(options.megabytes)
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / f"tokenizer-{result['date']}.json"
     path.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")

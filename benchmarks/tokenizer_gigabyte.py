@@ -6,9 +6,9 @@
 The corpus is made when it runs, half of its bytes English-like, half Chinese, and is gone afterwards. Words are
 invented: word number r of either language is spelled from r in syllables (or characters), rarer ones longer, as in
 Zipf's law of brevity. They are drawn by the law of Zipf and Mandelbrot, 1 / (r + 2.7)**1.05 over three million ranks,
-so that ever new words come, as in real text (the result says how many); sentences have commas, capitals and numbers,
-and Chinese none between words: what is counted there is a run of characters between two marks, mostly seen once. That
-is the hard case for memory: far more distinct words than the bound holds.
+so that ever new words come, as in real text (the result says how many). Sentences have commas, capitals and numbers;
+Chinese has no spaces, so what is counted there is a run of characters between two marks, mostly seen once. That is the
+hard case for memory: far more distinct words than the bound holds.
 
 Peak memory is the largest sum of the resident memory of the process and its helpers, looked at every fifth of a second.
 Pages that they share are counted in each of them, so the truth is a little lower.

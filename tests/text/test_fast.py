@@ -111,15 +111,24 @@ def test_real_text_and_code_have_equal_ids(real_data: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("text", ["a", " ", "\n", " x", "天", "!"], ids=ascii)
-def test_a_megabyte_of_one_character_takes_less_than_a_second(text: str, tmp_path: Path) -> None:
+def test_a_megabyte_of_one_character_takes_linear_time(text: str, tmp_path: Path) -> None:
+    """Four times the text takes about four times as long, where merging naively takes sixteen times."""
     for name in ("ingot", "gpt2"):
         ours = Tokenizer.open(build(PATTERNS[name], tmp_path / name))
-        long = text * (1_000_000 // len(text.encode()))
+        long, quarter = (text * (size // len(text.encode())) for size in (1_000_000, 250_000))
         ours.encode("the proof comes first")
+        assert least_seconds(ours, long) < 10 * least_seconds(ours, quarter) + 0.01
+        assert ours.decode(ours.encode(long)) == long
+
+
+def least_seconds(ours: Tokenizer, text: str) -> float:
+    """The shortest of a few runs: what the machine does besides only adds."""
+    spent = []
+    for _ in range(4):
         begin = time.process_time()
-        ids = ours.encode(long)
-        assert time.process_time() - begin < 1
-        assert ours.decode(ids) == long
+        ours.encode(text)
+        spent.append(time.process_time() - begin)
+    return min(spent)
 
 
 def test_text_is_normalised_first(tmp_path: Path) -> None:

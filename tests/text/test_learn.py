@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 from ingot.core.errors import IngotError
-from ingot.text.learn import ALGORITHMS, count, learn
+from ingot.text.learn import ALGORITHMS, count, learn, merges
 from ingot.text.learn.count import Counts, count_batch, count_words
 from ingot.text.learn.merges import Corpus, Learner, frequent_words
 from ingot.text.learn.morpheme import PATTERN, learn_morphs, morpheme, train
@@ -133,10 +133,17 @@ def own_merges(texts: list[str], vocab_size: int) -> tuple[list[tuple[str, str]]
     return [tuple(pair) for pair in model["merges"]], model["vocab"]
 
 
-@settings(max_examples=60, deadline=None)
-@given(texts=st.lists(st.text("ab c天地\n1", max_size=60), max_size=6), size=st.integers(260, 400))
-def test_merges_equal_those_of_the_library(texts: list[str], size: int) -> None:
-    assert own_merges([*texts, *TEXTS], size) == library_merges([*texts, *TEXTS], size)
+@pytest.mark.parametrize("few", [0, 3, 10**9])
+def test_merges_equal_those_of_the_library(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All occurrences at once, one by one, and some this way and some that."""
+    monkeypatch.setattr(merges, "FEW", few)
+
+    @settings(max_examples=60, deadline=None)
+    @given(texts=st.lists(st.text("ab c天地\n1", max_size=60), max_size=6), size=st.integers(260, 400))
+    def equal(texts: list[str], size: int) -> None:
+        assert own_merges([*texts, *TEXTS], size) == library_merges([*texts, *TEXTS], size)
+
+    equal()
 
 
 @pytest.mark.slow

@@ -31,6 +31,7 @@ USED: dict[str, tuple[str, ...]] = {
     "tiktoken": ("pattern", "special"),
     "vocab.txt": ("lowercase",),
     "vocab.json": ("pattern",),
+    "gguf": ("pattern", "lowercase"),
 }
 """The settings that each format reads."""
 
@@ -38,14 +39,20 @@ USED: dict[str, tuple[str, ...]] = {
 class TokenizerImportOptions(Options):
     """Options of `tokenizer import`."""
 
-    file: Path = argument("a sentencepiece .model, a tiktoken rank file, vocab.txt, or vocab.json (with merges.txt)")
+    file: Path = argument(
+        "a sentencepiece .model, a tiktoken rank file, vocab.txt, vocab.json (with merges.txt), or a GGUF file"
+    )
     out: Path = required("the tokenizer directory to write")
     pattern: str | None = option(
-        None, "how text is cut (rank files need it; vocab.json: gpt2): gpt2, cl100k, o200k, llama3, qwen2, ingot"
+        None,
+        "how text is cut (rank files and a GGUF that names none need it; vocab.json: gpt2): gpt2, "
+        "cl100k, o200k, llama3, qwen2, ingot",
     )
     special: list[str] = option([], "a special token and its id, as '<|endoftext|>=50256' (rank files; repeatable)")
-    lowercase: bool | None = option(None, "vocab.txt: lower the text (default: if the vocabulary has no capitals)")
-    chat_template: Path | None = option(None, "a Jinja file to write conversations with (default: none)")
+    lowercase: bool | None = option(None, "vocab.txt, BERT in GGUF: lower the text (default: if no token has capitals)")
+    chat_template: Path | None = option(
+        None, "a Jinja file to write conversations with (default: the one in a GGUF, else none)"
+    )
 
 
 @verb(TokenizerImportOptions)
@@ -62,7 +69,8 @@ def tokenizer_import(options: TokenizerImportOptions) -> ModelDir:
     with ModelDir.create(options.out, "tokenizer import", options) as draft:
         draft.read_data(options.file)
         imported = FORMATS[format](options.file, settings)
-        save(imported.backend, draft.path, imported.roles, template)
+        template = imported.chat_template if template is None else template
+        save(imported.backend, draft.path, imported.roles, template, **imported.config)
         opened = Tokenizer.open(draft.path)
         _prove(draft, opened, imported)
         if format == "tiktoken":
@@ -74,6 +82,10 @@ def tokenizer_import(options: TokenizerImportOptions) -> ModelDir:
         draft.numbers = {"format": format, "vocab_size": opened.vocab_size, **imported.numbers}
     if imported.numbers.get("normalisation_map"):
         warn("normaliser-stacks", path=options.file)
+    if imported.numbers.get("model_type") == "unigram":
+        warn("unigram-runs", path=options.file)
+    if count := imported.numbers.get("bytes_without_token"):
+        warn("bytes-without-token", path=options.file, count=count)
     say("tokenizer-imported", out=options.out, path=options.file, **draft.numbers)
     return ModelDir.open(options.out)
 

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import tokenizers
+from tokenizers import pre_tokenizers
 
 from ingot.core.errors import fail
 from ingot.core.files import file_digest
@@ -68,7 +69,10 @@ class Tokenizer:
         """Digits nobody can guess, for standing in for special strings while text is worked on."""
         self._aliases = _add_aliases(backend, self.added_tokens, self.vocab_size, nonce)
         self._break = f"<{nonce}-break>"
-        backend.add_tokens([tokenizers.AddedToken(self._break, normalized=False)])
+        if backend.pre_tokenizer is None:  # sentencepiece: the text stays one, with one prefix, and is only cut later
+            backend.pre_tokenizer = pre_tokenizers.Split(self._break, "removed")
+        else:
+            backend.add_tokens([tokenizers.AddedToken(self._break, normalized=False)])
         self._break_id = backend.token_to_id(self._break)
         self._real = {backend.token_to_id(alias): id for id, alias in self._aliases.items()}
 
@@ -168,20 +172,31 @@ class Tokenizer:
             return [(self._aliases[piece], self.added_tokens[piece].content)]
         if not self._leaks:
             return [(piece, piece)]
-        parts = self._leaks.sub(lambda match: f"{match[0][0]}{self._break}{match[0][1:]}", piece).split(self._break)
+        parts = self._leaks.sub(self._broken, piece).split(self._break)
         return [pair for part in parts for pair in ((part, part), (self._break, ""))][:-1]
+
+    def _broken(self, match: re.Match[str]) -> str:
+        """A special string with a break inside: where a character that is no token meets one that is, if anywhere. No
+        piece runs over that border, and unknown characters side by side stay side by side."""
+        special = match[0]
+        known = [self._backend.token_to_id(character) is not None for character in special]
+        at = next((at for at in range(1, len(special)) if known[at] != known[at - 1]), 1)
+        return f"{special[:at]}{self._break}{special[at:]}"
 
     @cached_property
     def _leaks(self) -> re.Pattern[str] | None:
-        """Special strings that the model itself knows as a word (Unigram does): a break inside keeps them text."""
+        """Names of special tokens and of bytes that the model itself knows as a word (Unigram does): a break inside
+        keeps them text."""
         specials = [self.added_tokens[id].content for id in self.special_ids]
-        whole = [word for word in specials if len(word) > 1 and self._is_word(word)]
+        bytes_ = [f"<0x{byte:02X}>" for byte in range(256)] if self.has_byte_tokens else []
+        whole = [word for word in (*specials, *bytes_) if len(word) > 1 and self._is_word(word)]
         return re.compile(_any_of(whole)) if whole else None
 
-    def _is_word(self, special: str) -> bool:
-        found = self._backend.encode(special, add_special_tokens=False)
-        return any(end - begin == len(special) for id, (begin, end) in zip(found.ids, found.offsets, strict=True)
-                   if id in self.special_ids)  # fmt: skip
+    def _is_word(self, name: str) -> bool:
+        """Does a text that is the name of a token become that token?"""
+        found = self._backend.encode(name, add_special_tokens=False)
+        return any(end - begin == len(name) for id, (begin, end) in zip(found.ids, found.offsets, strict=True)
+                   if self.token(id) == name)  # fmt: skip
 
     def split_specials(self, text: str) -> list[str | int]:
         """Cut a text into strings and the ids of the special tokens written in it, leftmost and longest first."""

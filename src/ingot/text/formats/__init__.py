@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ingot.core.errors import fail
+from ingot.text.formats.gguf import read_gguf
+from ingot.text.formats.gguf_meta import MAGIC
 from ingot.text.formats.gpt2 import read_gpt2
 from ingot.text.formats.parts import Imported, Settings
 from ingot.text.formats.sentencepiece import read_sentencepiece
@@ -17,6 +19,7 @@ FORMATS: dict[str, Callable[[Path, Settings], Imported]] = {
     "tiktoken": read_tiktoken,
     "vocab.txt": read_vocab_txt,
     "vocab.json": read_gpt2,
+    "gguf": read_gguf,
 }
 """How a file of each format is read."""
 
@@ -30,6 +33,9 @@ def format_of(path: Path) -> str:
         raise fail("no-such-file", path=path)
     if path.is_dir() or path.suffix == ".json":
         return "vocab.json"
+    with path.open("rb") as stream:
+        if stream.read(4) == MAGIC:
+            return "gguf"
     if is_rank_file(path):
         return "tiktoken"
     return "vocab.txt" if path.suffix == ".txt" else "sentencepiece"

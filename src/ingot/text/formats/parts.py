@@ -25,13 +25,16 @@ class Settings:
 @dataclass(frozen=True)
 class Imported:
     """A tokenizer as read. `vocabulary` is every token of the file with its id, as it stands in tokenizer.json; `roles`
-    its special tokens as tokenizer_config.json names them; `lossless` promises that every text comes back."""
+    its special tokens as tokenizer_config.json names them; `lossless` promises that every text comes back; `config` are
+    further keys of tokenizer_config.json."""
 
     backend: tokenizers.Tokenizer
     vocabulary: Mapping[str, int]
     roles: Mapping[str, str]
     lossless: bool
     numbers: Mapping[str, Any] = field(default_factory=dict)
+    chat_template: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 ROLES = {

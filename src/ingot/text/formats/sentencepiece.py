@@ -52,7 +52,11 @@ class Model:
 
 def read_sentencepiece(path: Path, settings: Settings) -> Imported:
     """A .model file. Raises `bad-token-file` (field and reason) and `unsupported-token-file`."""
-    model = read_model(path)
+    return build(path, read_model(path))
+
+
+def build(path: Path, model: Model) -> Imported:
+    """The tokenizer of a model, which was read from a file."""
     _check(path, model)
     vocabulary = {piece.text: id for id, piece in enumerate(model.pieces)}
     made = tokenizers.Tokenizer(_unigram(model) if model.model_type == UNIGRAM else _bpe(model, vocabulary))
@@ -154,8 +158,7 @@ def _unigram(model: Model) -> models.Unigram:
     <0x0A> in a text are text, so their own tokens are made worse than any cut into characters. (The score of unknown
     characters, which `tokenizers` derives from the worst score, then falls too. It makes no difference: a character of
     any piece is a piece itself, so an unknown one is part of none.) Where a model cannot spell such a
-    string (T5's has no <), it is kept text by a break inside, behind which a dummy prefix can appear that sentencepiece
-    would not write."""
+    string (T5's has no <), `Tokenizer` puts a break inside it."""
     normal = [piece for piece in model.pieces if piece.kind == NORMAL]
     best, worst = max((piece.score for piece in normal), default=0.0), min((p.score for p in normal), default=0.0)
     letters = {piece.text for piece in normal if len(piece.text) == 1}

@@ -25,6 +25,11 @@ def read_vocab_txt(path: Path, settings: Settings) -> Imported:
             earlier = f"{token!r} again, which is line {vocabulary[token] + 1}" if token else "it is empty"
             raise wrong(path, f"line {number}", earlier)
         vocabulary[token] = number - 1
+    return word_piece(path, vocabulary, settings)
+
+
+def word_piece(path: Path, vocabulary: dict[str, int], settings: Settings) -> Imported:
+    """BERT's tokenizer with these tokens."""
     missing = [token for token in ("[UNK]", "[CLS]", "[SEP]") if token not in vocabulary]
     if missing:
         raise wrong(path, "the whole file", f"it has no {missing[0]}; is it a WordPiece vocabulary?")
