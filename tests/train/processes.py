@@ -56,7 +56,7 @@ def verbs(world: World, path: str) -> None:
 SHAPES = [(7, 300), (5, 1001), (64, 64), (1, 5000), (2, 2600), (3, 30, 60), (300, 16), (40, 513), (12,), (4099,)]
 """Rows and columns that three processes cut unevenly, down to nothing for the last; blocks that several share."""
 
-FUSED = {"adamw": range(len(SHAPES)), "muon": (8, 9), "adamw8": ()}
+FUSED = {"adamw": range(len(SHAPES)), "muon": (3, 8, 9), "adamw8": ()}
 """What torch's fused AdamW updates, whose last bit depends on where a vector register ends: equal to rounding."""
 
 
