@@ -81,5 +81,5 @@ def chats(path: Path) -> Path:
 
 def tuned(base: Path | str, out: Path, **options: Any) -> ModelDir:
     """A few real steps of `ingot tune`."""
-    options = {"max_steps": 6, "batch_tokens": 256, "loop": {"compile": "off"}} | options
+    options = {"max_steps": 6, "batch_tokens": 256, "loop": {"compile": "off", "precision": "fp32"}} | options
     return ingot.tune(str(base), data=chats(out.parent / "chats.jsonl"), out=out, **options)

@@ -17,7 +17,13 @@ from tiny import write_tokenizer
 
 pytestmark = pytest.mark.slow
 
-SMALL: dict[str, Any] = {"depth": 1, "length": 16, "batch_tokens": 64, "max_steps": 2, "loop": {"compile": "off"}}
+SMALL: dict[str, Any] = {
+    "depth": 1,
+    "length": 16,
+    "batch_tokens": 64,
+    "max_steps": 2,
+    "loop": {"compile": "off", "precision": "fp32"},
+}
 LINES = [f"the cat number {n} sat on the mat and the dog ran. 天空是藍色的{n}。" for n in range(60)]
 
 

@@ -17,7 +17,7 @@ from ingot.infer.engine import generate
 from ingot.infer.sampling import Sampling
 from tiny import BART, LLAMA, write_model, write_sentinel_tokenizer
 
-QUICK: dict[str, Any] = {"max_steps": 2, "loop": {"compile": "off"}}
+QUICK: dict[str, Any] = {"max_steps": 2, "loop": {"compile": "off", "precision": "fp32"}}
 SMALL: dict[str, Any] = QUICK | {"depth": 1, "length": 64, "batch_tokens": 128,
                                  "corpus": {"allow_unknown_licence": True, "heldout": 0.2}}  # fmt: skip
 ANSWER = {"objective": "prefix-lm", "objectives": {"split": "answer"}}

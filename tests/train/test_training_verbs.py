@@ -25,7 +25,13 @@ from ingot.train.checkpoint import Place
 from ingot.train.metrics import read_metrics
 from tiny import GPT2, write_model, write_tokenizer
 
-SMALL: dict[str, Any] = {"depth": 1, "length": 32, "batch_tokens": 128, "max_steps": 8, "loop": {"compile": "off"}}
+SMALL: dict[str, Any] = {
+    "depth": 1,
+    "length": 32,
+    "batch_tokens": 128,
+    "max_steps": 8,
+    "loop": {"compile": "off", "precision": "fp32"},
+}
 
 
 @pytest.fixture
@@ -74,7 +80,7 @@ def test_full_tuning_moves_the_weights(corpus: Path, tokenizer: Path, tmp_path: 
     ingot.pretrain(corpus, tokenizer=tokenizer, out=tmp_path / "m", **SMALL)
     chat = {"messages": [{"role": "user", "content": "cat"}, {"role": "assistant", "content": "sat"}]}
     (tmp_path / "chat.jsonl").write_text((json.dumps(chat) + "\n") * 4)
-    options = {"max_steps": 3, "loop": {"compile": "off"}}
+    options = {"max_steps": 3, "loop": {"compile": "off", "precision": "fp32"}}
     tuned = ingot.tune(str(tmp_path / "m"), data=tmp_path / "chat.jsonl", out=tmp_path / "t", method="full", **options)
     assert tuned.kind == "model"
     ids = [[1, 2, 3]]
