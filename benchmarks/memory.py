@@ -119,7 +119,9 @@ def train(wanted: dict[str, Any], folder: Path) -> None:
     import numpy as np
     import torch
 
-    from ingot.adapt.lora import ALL_LINEAR, LoRAConfig, wrap
+    from ingot.adapt.active import Active
+    from ingot.adapt.lora import low_rank
+    from ingot.adapt.methods import put_on
     from ingot.data.pack import pack_documents
     from ingot.train.checkpoint import Place
     from ingot.train.distributed.world import World
@@ -133,7 +135,7 @@ def train(wanted: dict[str, Any], folder: Path) -> None:
     device, precision = how.pop("device", "cpu"), how.pop("precision", "fp32")
     network = filled(config_of(wanted))
     if how.pop("method", "full") == "lora":
-        wrap(network, LoRAConfig(how.pop("rank", 16), 1.0, 0.0, (ALL_LINEAR,)))
+        put_on(network, low_rank(how.pop("rank", 16)), "tuned", Active())
     options = LoopOptions(compile="off", precision=precision, **how)
     rows, length = wanted["rows"], wanted["length"]
     generator = np.random.default_rng(0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from ingot.adapt.lora import PREFIX
+from ingot.adapt.files import PREFIX
 from ingot.core.model_dir import ModelDir
 from ingot.model.weights import spec_of, write_tensors
 

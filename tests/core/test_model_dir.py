@@ -171,10 +171,15 @@ def test_kinds(tmp_path: Path) -> None:
 
 
 def test_split_reference(tmp_path: Path) -> None:
-    assert split_reference("a+b") == (Path("a"), Path("b"))
-    assert split_reference("a") == (Path("a"), None)
+    assert split_reference("a+b") == (Path("a"), [Path("b")])
+    assert split_reference("a+b+c") == (Path("a"), [Path("b"), Path("c")])
+    assert split_reference("a") == (Path("a"), [])
     (tmp_path / "a+b").mkdir()
-    assert split_reference(str(tmp_path / "a+b")) == (tmp_path / "a+b", None)
+    assert split_reference(str(tmp_path / "a+b")) == (tmp_path / "a+b", [])
+    assert split_reference(f"{tmp_path / 'a+b'}+c+{tmp_path / 'a+b'}") == (
+        tmp_path / "a+b",
+        [Path("c"), tmp_path / "a+b"],
+    )
 
 
 def test_text_files_are_carried_byte_for_byte(tmp_path: Path) -> None:

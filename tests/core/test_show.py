@@ -54,8 +54,8 @@ def test_adapter_reference_report_and_bare_directory(tmp_path: Path) -> None:
     (adapter / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 8}')
     save_file({"l": np.zeros(2, np.float32)}, adapter / "adapter_model.safetensors")
     summary = show(path=f"{base.path}+{adapter}").summary()
-    assert (summary["kind"], summary["adapter"]["kind"], summary["adapter"]["r"]) == ("model", "adapter", 8)
-    assert summary["adapter"]["steps"] == []
+    assert (summary["kind"], summary["adapters"][0]["kind"], summary["adapters"][0]["r"]) == ("model", "adapter", 8)
+    assert summary["adapters"][0]["steps"] == []
     Report(title="R", verb="evaluate", numbers={"accuracy": 0.5}).write(tmp_path / "report")
     assert show(path=str(tmp_path / "report")).summary()["accuracy"] == 0.5
 

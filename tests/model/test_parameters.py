@@ -160,15 +160,17 @@ def test_the_report_says_what_the_shapes_say(tmp_path: Path) -> None:
 def test_an_adapter_is_counted_on_top(tmp_path: Path) -> None:
     from ingot.adapt.files import write_adapter
     from ingot.adapt.load import load
-    from ingot.adapt.lora import LoRAConfig, wrap
+    from ingot.adapt.lora import LoRA
+    from ingot.adapt.methods import put_on
+    from ingot.adapt.targets import Targets
     from ingot.core.model_dir import ModelDir
     from ingot.core.options import Options
 
     base = tiny.write_model(tmp_path / "base")
-    model, config = load(base), LoRAConfig(2, 4.0, 0.0, ("q_proj",))
-    wrap(model.decoder, config)
+    model, settings = load(base), LoRA(2, 4.0, 0.0, Targets(("q_proj",)))
+    put_on(model.decoder, settings, "a", model.active)
     with ModelDir.create(tmp_path / "adapter", "test", Options()) as draft:
-        write_adapter(draft, model.decoder, config, model.model_dir)
+        write_adapter(draft, model.decoder, "a", settings, model.model_dir)
         draft.prove("nothing", "a test", 0.0)
     numbers = ingot.plan_params(f"{base}+{tmp_path / 'adapter'}").numbers
     assert numbers["adapter_parameters"] == 2 * (2 * 32 + 32 * 2)

@@ -13,7 +13,7 @@ from ingot.core.errors import IngotError
 from ingot.core.model_dir import ModelDir
 from ingot.infer.engine import Engine
 from ingot.infer.sampling import Sampling
-from ingot.model.cache import CacheRows, KVCache
+from ingot.model.cache import KVCache, SlotRows
 from ingot.model.weights import read_tensors
 from tiny import BLOOM, CONFIGS, GEMMA3, GPT2, GPT_NEOX, LLAMA, PHI3, QWEN3, QWEN3_MOE, write_model
 
@@ -196,13 +196,13 @@ def test_cached_equals_whole(name: str, tmp_path: Path) -> None:
     for row, start in enumerate(starts):
         for begin, end in ((0, start - 1), (start - 1, start)):
             positions = torch.arange(begin, end)[None]
-            rows = CacheRows.at(cache, slots[row : row + 1], positions)
+            rows = SlotRows.at(cache, slots[row : row + 1], positions)
             part = model.decoder(ids[row : row + 1, begin:end], positions, rows=rows)
             assert torch.allclose(part[0], whole[row, begin:end], atol=1e-5)
     cache.grow(32)
     for step in range(10):
         positions = torch.tensor([[start + step] for start in starts])
-        part = model.decoder(ids.gather(1, positions), positions, rows=CacheRows.at(cache, slots, positions))
+        part = model.decoder(ids.gather(1, positions), positions, rows=SlotRows.at(cache, slots, positions))
         for row, start in enumerate(starts):
             assert torch.allclose(part[row, 0], whole[row, start + step], atol=1e-5)
 

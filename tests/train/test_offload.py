@@ -12,7 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from ingot.adapt.lora import ALL_LINEAR, LoRAConfig, wrap
+from ingot.adapt.active import Active
+from ingot.adapt.lora import LoRA
+from ingot.adapt.methods import put_on
+from ingot.adapt.targets import Targets
 from ingot.core.errors import IngotError
 from ingot.data.pack import Rows, pack_documents
 from ingot.train.checkpoint import Place
@@ -44,7 +47,7 @@ def train(
     network.requires_grad_(True)
     torch.manual_seed(0)
     if method == "lora":
-        wrap(network, LoRAConfig(4, 8.0, 0.1, (ALL_LINEAR,)))
+        put_on(network, LoRA(4, 8.0, 0.1, Targets("all-linear")), "tuned", Active())
     options = LoopOptions(offload=offload, compile="off", precision="fp32", **how)
     place = Place.beside(folder / f"{offload}-{method}")
     resumed = place.begin({}, resume)

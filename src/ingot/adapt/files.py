@@ -1,114 +1,226 @@
-"""PEFT's adapter files, read and written.
+"""PEFT's adapter files, read and written: `adapter_config.json` and `adapter_model.safetensors`.
 
-`adapter_config.json` is PEFT's; what PEFT has no key for (which base, by digest; that prompts are read in both
-directions) stands in hallmark.json. A key that changes the result and that we do not compute is refused by name.
+What PEFT has no key for stands in hallmark.json: which base it was trained on, by digest, which adapters lay below, and
+that it taught the base to read prompts in both directions. A key that changes the result and that we do not compute is
+refused by name, an unknown key too.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ingot.adapt.lora import ALL_LINEAR, LoRAConfig, adapter_state, wrap
-from ingot.core.errors import fail
+from ingot.adapt.active import Active
+from ingot.adapt.methods import READERS, Settings, put_on, tensor_names, tensors
+from ingot.adapt.targets import HEADS
+from ingot.core.errors import fail, nearest
 from ingot.core.files import tree_digest
 from ingot.core.model_dir import Draft, ModelDir
 from ingot.model.config import PREFIX_LM
+from ingot.model.decoder import Decoder
+from ingot.model.encoder_decoder import EncoderDecoder
 from ingot.model.network import Network
-from ingot.model.weights import check_finite, read_tensors, spec_of, write_tensors
+from ingot.model.transformer import Transformer
+from ingot.model.weights import check_finite, read_tensor, spec_of, write_tensors
 
-PLAIN = {
-    "peft_type": ("LORA",),
-    "bias": ("none",),
-    "use_rslora": (False,),
-    "use_dora": (False,),
-    "modules_to_save": (None, []),
-    "rank_pattern": ({}, None),
-    "alpha_pattern": ({}, None),
-    "layers_to_transform": (None, []),
-    "layer_replication": (None, []),
-    "target_parameters": (None, []),
-    "exclude_modules": (None, []),
-    "lora_bias": (False,),
-    "trainable_token_indices": (None, [], {}),
+PREFIX = "base_model.model."
+"""What PEFT puts before the name of every tensor that belongs to a layer."""
+
+CONFIG = "adapter_config.json"
+
+KNOWN = {
+    key
+    for line in (
+        "r lora_alpha lora_dropout target_modules exclude_modules layers_to_transform layers_pattern modules_to_save",
+        "rank_pattern alpha_pattern use_rslora use_dora feedforward_modules num_virtual_tokens",
+        "peft_type auto_mapping base_model_name_or_path revision inference_mode peft_version fan_in_fan_out",
+        "init_ia3_weights init_weights prompt_tuning_init prompt_tuning_init_text tokenizer_name_or_path",
+        "tokenizer_kwargs token_dim num_attention_heads num_layers num_transformer_submodules encoder_hidden_size",
+        "prefix_projection loftq_config eva_config corda_config lora_ga_config megatron_config megatron_core",
+        "runtime_config qalora_group_size",
+    )
+    for key in line.split()
 }
-"""Keys of adapter_config.json and the values for which plain LoRA is right."""
+"""Keys that are read (the first two lines), and keys that change nothing once the tensors are there."""
+
+ONLY: dict[str, tuple[Any, ...]] = {
+    "task_type": (None, "CAUSAL_LM", "SEQ_2_SEQ_LM", "FEATURE_EXTRACTION"),
+    "bias": ("none",),
+    "init_lora_weights": (None, True, False, "gaussian", "eva", "orthogonal"),
+}
+"""Keys of which only these values are computed. Other initialisations change the base's weights."""
+
+EMPTY: tuple[Any, ...] = (None, False, [], {}, "")
+"""Values of any other key that switch off what it is about."""
 
 
-def weights_digest(base: ModelDir) -> str:
+def weights_digest(model: ModelDir) -> str:
     """Identity of a base for its adapters: its weights and config, whatever its tokenizer files became."""
     kept = {
         name: digest
-        for name, digest in base.files.items()
-        if name.endswith((".safetensors", ".index.json")) or name == "config.json"
+        for name, digest in model.files.items()
+        if name.endswith((".safetensors", ".index.json")) or name in ("config.json", CONFIG)
     }
     return tree_digest(kept)
 
 
-def write_adapter(draft: Draft, model: nn.Module, config: LoRAConfig, base: ModelDir) -> None:
-    """Write the update in PEFT's layout."""
-    state = {name: tensor.contiguous() for name, tensor in adapter_state(model).items()}
-    write_tensors(draft.path / "adapter_model.safetensors", spec_of(state), state.items())
+def write_adapter(
+    draft: Draft, network: nn.Module, adapter: str, settings: Settings, base: ModelDir, below: Sequence[ModelDir] = ()
+) -> None:
+    """Write an adapter that lies on `network` in PEFT's layout."""
+    held = {_file_name(name): tensor for name, tensor in tensors(network, adapter).items()}
+    write_tensors(draft.path / "adapter_model.safetensors", spec_of(held), held.items())
+    write_config(draft, network, settings, base, below)
+
+
+def write_config(
+    draft: Draft, network: nn.Module, settings: Settings, base: ModelDir, below: Sequence[ModelDir] = ()
+) -> None:
+    """adapter_config.json, and in the hallmark which base it belongs to."""
+    assert isinstance(network, Transformer)
+    shape = settings.shape_keys(network.config) if hasattr(settings, "shape_keys") else {}
+    if settings.peft_type == "PROMPT_TUNING":
+        shape["num_transformer_submodules"] = 2 if isinstance(network, EncoderDecoder) else 1
+    is_layered = settings.peft_type in ("LORA", "IA3")
     content: dict[str, Any] = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
+        "peft_type": settings.peft_type,
+        "task_type": _task(network, is_layered),
         "base_model_name_or_path": str(base.path),
-        "r": config.rank,
-        "lora_alpha": config.alpha,
-        "lora_dropout": config.dropout,
-        "target_modules": list(config.targets) if config.targets != (ALL_LINEAR,) else ALL_LINEAR,
-        "fan_in_fan_out": base.config["model_type"] == "gpt2",
-        "bias": "none",
+        **settings.keys(),
+        **shape,
+        **({"fan_in_fan_out": base.config["model_type"] == "gpt2"} if is_layered else {}),
         "inference_mode": True,
     }
-    draft.write_json("adapter_config.json", content)
+    draft.write_json(CONFIG, content)
     draft.numbers["base_weights"] = weights_digest(base)
+    if below:
+        draft.numbers["base_adapters"] = [weights_digest(adapter) for adapter in below]
 
 
-def read_config(adapter: ModelDir) -> LoRAConfig:
-    """The LoRA settings of an adapter directory, refused where they are not plain LoRA."""
-    path = adapter.path / "adapter_config.json"
-    for key, allowed in PLAIN.items():
-        if key in adapter.config and adapter.config[key] not in allowed:
-            raise fail("adapter-not-supported", path=path, key=key, found=repr(adapter.config[key]))
-    targets = adapter.config.get("target_modules")
-    if not isinstance(targets, list) and targets != ALL_LINEAR:
-        raise fail("adapter-not-supported", path=path, key="target_modules", found=repr(targets))
-    rank = int(adapter.config["r"])
-    chosen = (ALL_LINEAR,) if targets == ALL_LINEAR else tuple(targets)
-    return LoRAConfig(rank, float(adapter.config["lora_alpha"]), float(adapter.config["lora_dropout"]), chosen)
+def _task(network: Transformer, is_layered: bool) -> str | None:
+    """PEFT's word for the kind of model; it has none for one that fills masks."""
+    if isinstance(network, Decoder):
+        return "CAUSAL_LM"
+    return "SEQ_2_SEQ_LM" if isinstance(network, EncoderDecoder) else None if is_layered else "FEATURE_EXTRACTION"
 
 
-def check_base(adapter: ModelDir, base: ModelDir) -> None:
-    """Refuse an adapter whose hallmark names other weights. One without a hallmark is checked by its shapes alone."""
-    expected = adapter.hallmark.step.numbers.get("base_weights") if adapter.hallmark else None
-    found = weights_digest(base)
+def _file_name(name: str) -> str:
+    return name if name == "prompt_embeddings" else PREFIX + name
+
+
+def read_settings(adapter: ModelDir) -> Settings:
+    """What an adapter directory says about itself. Raises `adapter-not-supported` naming the first key that says
+    something we do not compute."""
+    path, config = adapter.path / CONFIG, adapter.config
+    for key, value in config.items():
+        allowed = ONLY.get(key, EMPTY)
+        if key not in KNOWN and value not in allowed:
+            raise fail("adapter-not-supported", path=path, key=key, found=repr(value))
+    kind = config.get("peft_type")
+    if kind not in READERS:
+        raise fail("unknown-adapter-type", path=path, found=kind, known=", ".join(READERS))
+    try:
+        return READERS[str(kind)](config, path)
+    except KeyError as error:
+        raise fail("missing-config-key", path=path, key=error.args[0]) from None
+    except (TypeError, ValueError) as error:
+        if type(error).__name__ == "IngotError":
+            raise
+        raise fail("bad-json", path=path, reason=str(error)) from None
+
+
+def check_base(adapter: ModelDir, base: ModelDir, below: Sequence[ModelDir] = ()) -> None:
+    """Refuse an adapter whose hallmark names other weights, or other adapters below it. One without a hallmark is
+    checked by its shapes alone."""
+    numbers = adapter.hallmark.step.numbers if adapter.hallmark else {}
+    expected, found = numbers.get("base_weights"), weights_digest(base)
     if expected is not None and expected != found:
         details = {"expected": expected[:12], "found": found[:12]}
         raise fail("adapter-of-another-base", adapter=adapter.path, base=base.path, **details)
+    wanted, given = numbers.get("base_adapters") or [], [weights_digest(each) for each in below]
+    if wanted and given[-len(wanted) :] != wanted:
+        raise fail("adapter-below-missing", adapter=adapter.path, count=len(wanted),
+                   given=", ".join(each.name for each in below) or "-")  # fmt: skip
 
 
-def apply_adapter(model: Network, adapter: ModelDir, base: ModelDir) -> None:
-    """Wrap `model` and load the update into it, strictly. An update that was learnt on prompts read in both directions
-    makes the model read so."""
-    check_base(adapter, base)
-    wrap(model, read_config(adapter))
-    expected = adapter_state(model)
-    missing, unexpected = (
-        sorted(expected.keys() - adapter.tensors.keys()),
-        sorted(adapter.tensors.keys() - expected.keys()),
-    )
-    if missing or unexpected:
-        raise fail("adapter-keys", path=adapter.path, missing=missing[:3] or "-", unexpected=unexpected[:3] or "-")
-    with torch.no_grad():
-        for name, tensor in read_tensors(adapter):
-            check_finite(name, tensor, adapter.path)
-            if tensor.shape != expected[name].shape:
-                shapes = {"found": list(tensor.shape), "expected": list(expected[name].shape)}
-                raise fail("wrong-shape", tensor=name, path=adapter.path, **shapes)
-            expected[name].copy_(tensor)
-    if adapter.hallmark and adapter.hallmark.step.numbers.get(PREFIX_LM):
-        model.config = dataclasses.replace(model.config, prefix_lm=True)
+def teaches_both_ways(adapter: ModelDir) -> bool:
+    """Whether an adapter makes a base that reads from left to right read prompts in both directions."""
+    return bool(adapter.hallmark and adapter.hallmark.step.numbers.get(PREFIX_LM))
+
+
+def apply_adapter(
+    network: Network,
+    adapter: ModelDir,
+    base: ModelDir | None,
+    active: Active,
+    below: Sequence[ModelDir] = (),
+) -> Settings:
+    """Put an adapter on `network` and load its tensors, strictly; all else is frozen. One that was learnt on prompts
+    read in both directions makes the network read so. Without a base its fingerprint is not compared."""
+    if base is not None:
+        check_base(adapter, base, below)
+    settings, name = read_settings(adapter), adapter.name
+    put_on(network, settings, name, active)
+    expected = {_file_name(key): path for key, path in tensor_names(network, name).items()}
+    state = network.state_dict()
+    found = _named(adapter, expected, network)
+    loaded: dict[str, Tensor] = {}
+    for key, entry in found.items():
+        tensor, present = read_tensor(adapter.tensors[entry]), state[expected[key]]
+        check_finite(entry, tensor, adapter.path)
+        if tensor.shape != present.shape:
+            shapes = {"found": list(tensor.shape), "expected": list(present.shape)}
+            raise fail("wrong-shape", tensor=entry, path=adapter.path, **shapes)
+        device = "cpu" if present.is_meta else present.device
+        loaded[expected[key]] = tensor.to(device, present.dtype)
+    network.load_state_dict(loaded, strict=False, assign=True)
+    network.requires_grad_(False)
+    if teaches_both_ways(adapter):
+        network.config = dataclasses.replace(network.config, prefix_lm=True)
+    return settings
+
+
+def _named(adapter: ModelDir, expected: dict[str, str], network: nn.Module) -> dict[str, str]:
+    """Expected name -> name in the file. Raises `adapter-keys`, listing what is missing and what is left over.
+
+    Adapters of bare backbones (PEFT's FEATURE_EXTRACTION) lack the outer prefix. Embeddings and heads that PEFT stored
+    beside the update must be the base's.
+    """
+    outer = next(iter(network.state_dict())).partition(".")[0] + "."
+    bare = {key: key.replace(PREFIX + outer, PREFIX, 1) for key in expected}
+    there = adapter.tensors.keys()
+    same = {key: key for key in expected}
+    naming = same if len(set(expected) & there) >= len(set(bare.values()) & there) else bare
+    missing = sorted(set(naming.values()) - there)
+    extra = sorted(there - set(naming.values()))
+    extra = [name for name in extra if not _is_base(name, adapter, network)]
+    if missing or extra:
+        raise fail("adapter-keys", path=adapter.path, matching=len(expected) - len(missing), expected=len(expected),
+                   missing=_some(missing), unexpected=_some(extra),
+                   nearest=nearest(extra[0], naming.values()) if extra and expected else "-")  # fmt: skip
+    return naming
+
+
+def _is_base(name: str, adapter: ModelDir, network: nn.Module) -> bool:
+    """Whether a tensor is one of the base's own, stored along. Raises `adapter-carries` when its values differ."""
+    plain = name.removeprefix(PREFIX).replace(".base_layer.", ".")
+    if plain == name or not (plain.removesuffix(".weight") in HEADS or ".embed" in f".{plain}" or ".wte" in plain):
+        return False
+    state = {key.replace(".base_layer", ""): tensor for key, tensor in network.state_dict().items()}
+    tied = network.ties.get(plain) if isinstance(network, Transformer) else None
+    present = state.get(tied or plain)
+    if present is None:
+        return False
+    carried = read_tensor(adapter.tensors[name])
+    if not present.is_meta and (carried.shape != present.shape or not torch.equal(carried.to(present), present)):
+        raise fail("adapter-carries", path=adapter.path, tensor=name)
+    return True
+
+
+def _some(names: list[str]) -> str:
+    """The first few, and how many there are."""
+    return ", ".join(names[:3]) + (f" ... ({len(names)})" if len(names) > 3 else "") or "-"

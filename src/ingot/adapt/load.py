@@ -1,21 +1,26 @@
-"""Open a model for use: `load("base")`, `load("base+adapter")`.
+"""Open a model for use: `load("base")`, `load("base+adapter")`, `load("base+a+b")`.
 
 Everything is checked on the way: the directory, the architecture, every tensor's name, shape and values, the tokenizer
-against the embedding, the adapter against its base. Quantised weights are run dequantised.
+against the embedding, each adapter against its base. Quantised weights are run dequantised.
+
+Several adapters act together, one after the other; `model.active.rows` chooses among them by row of a batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ingot.adapt.active import Active
 from ingot.adapt.files import apply_adapter
 from ingot.adapt.generation import Generation, read_generation
+from ingot.adapt.methods import Settings, length_in_front
 from ingot.core.errors import fail
 from ingot.core.model_dir import ModelDir, split_reference
 from ingot.model.config import ModelConfig
@@ -33,7 +38,9 @@ class LanguageModel:
 
     network: Network
     model_dir: ModelDir
-    adapter_dir: ModelDir | None = None
+    adapter_dirs: tuple[ModelDir, ...] = ()
+    adapters: tuple[Settings, ...] = ()
+    active: Active = field(default_factory=Active)
 
     @property
     def decoder(self) -> Decoder:
@@ -55,22 +62,27 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        return self.network.embedding.weight.device
+        return next(self.network.parameters()).device
 
     @property
     def max_length(self) -> int:
-        """The window in tokens."""
-        return self.config.max_length
+        """The window in tokens, less what adapters put in front of every text."""
+        return self.config.max_length - length_in_front(self.network)
 
     @property
     def name(self) -> str:
         """The reference it was loaded by, without folders."""
-        return self.model_dir.name + (f"+{self.adapter_dir.name}" if self.adapter_dir else "")
+        return "+".join(parent.name for parent in self.parents)
+
+    @property
+    def reference(self) -> str:
+        """What `load` takes to open it again."""
+        return "+".join(str(parent.path) for parent in self.parents)
 
     @property
     def parents(self) -> list[ModelDir]:
         """The directories it came from."""
-        return [self.model_dir, *([self.adapter_dir] if self.adapter_dir else [])]
+        return [self.model_dir, *self.adapter_dirs]
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -126,6 +138,12 @@ class LanguageModel:
         return self.network.head(self.network(ids_BT, source_ids_BS=source_BS))
 
 
+def untied(model: LanguageModel) -> dict[str, Any]:
+    """What adapters changed of the config: embedding and head parted (`ingot.adapt.tied`)."""
+    before = ModelConfig.read(model.model_dir.config, model.model_dir.path)
+    return {} if before.tie_embeddings == model.config.tie_embeddings else {"tie_word_embeddings": False}
+
+
 def check_sizes(tokenizer: Tokenizer, config: ModelConfig, path: Path) -> None:
     """Refuse a tokenizer that gives ids the embedding has no row for."""
     if tokenizer.vocab_size > config.vocab_size:
@@ -133,16 +151,33 @@ def check_sizes(tokenizer: Tokenizer, config: ModelConfig, path: Path) -> None:
 
 
 def load(reference: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> LanguageModel:
-    """Open `DIR` or `DIR+ADAPTER`. Raises IngotError naming what is wrong."""
-    base_path, adapter_path = split_reference(str(reference))
+    """Open `DIR`, `DIR+ADAPTER` or `DIR+ADAPTER+ADAPTER`. Raises IngotError naming what is wrong."""
+    base, adapters = open_reference(str(reference))
+    network, active = load_network(base, read_dense(base), dtype), Active()
+    settings = apply_adapters(network, base, adapters, active)
+    network = network.to(device).eval().requires_grad_(False)
+    return LanguageModel(network, base, tuple(adapters), settings, active)
+
+
+def open_reference(reference: str) -> tuple[ModelDir, list[ModelDir]]:
+    """The directories of a reference, each of its kind. Raises `not-a-model`, `not-an-adapter`."""
+    base_path, adapter_paths = split_reference(reference)
     base = ModelDir.open(base_path)
     if base.kind != "model":
         raise fail("not-a-model", path=base_path, kind=base.kind)
-    network = load_network(base, read_dense(base), dtype)
-    adapter = None
-    if adapter_path is not None:
-        adapter = ModelDir.open(adapter_path)
+    adapters = [ModelDir.open(path) for path in adapter_paths]
+    for adapter in adapters:
         if adapter.kind != "adapter":
-            raise fail("not-an-adapter", path=adapter_path, kind=adapter.kind)
-        apply_adapter(network, adapter, base)
-    return LanguageModel(network.to(device).eval().requires_grad_(False), base, adapter)
+            raise fail("not-an-adapter", path=adapter.path, kind=adapter.kind)
+    return base, adapters
+
+
+def apply_adapters(
+    network: Network, base: ModelDir, adapters: Sequence[ModelDir], active: Active, any_base: bool = False
+) -> tuple[Settings, ...]:
+    """Put adapters on, in order; `any_base`: whatever they were trained on."""
+    trained_on = None if any_base else base
+    return tuple(
+        apply_adapter(network, adapter, trained_on, active, adapters[:number])
+        for number, adapter in enumerate(adapters)
+    )

@@ -1,141 +1,168 @@
-"""LoRA: a low-rank update beside a frozen layer (Hu et al. 2021), in PEFT's file format.
+"""LoRA: a low-rank update beside a frozen layer (Hu et al. 2021, arXiv 2106.09685).
 
-`LoRALayer` wraps the layer it finds and calls it. Its parameters are called `lora_A` and `lora_B`, so a wrapped
-model's names are PEFT's names after the prefix. The base's weights are never touched; `merged_weight` gives what they
-would become.
+rsLoRA (Kalajdzievski 2023, arXiv 2312.03732) divides by the square root of the rank instead of the rank. Embeddings
+are wrapped too: their update is looked up. The base's weights are never touched.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ingot.adapt.active import Active
+from ingot.adapt.saved import save_modules
+from ingot.adapt.targets import ALL_LINEAR, Targets
+from ingot.adapt.tied import untie
+from ingot.adapt.wrapped import Wrapped, is_linear, is_transposed, layers, origin, replace
 from ingot.core.errors import fail
-from ingot.model.families import DECODERS
-from ingot.model.layers import Conv1D
 
-PREFIX = "base_model.model."
-"""What PEFT puts before every tensor's name."""
 
-ALL_LINEAR = "all-linear"
+class LoRALayer(Wrapped):
+    """base(x) + scale * B A x. A starts random, B zero, so that training starts from the base."""
+
+    parts: ClassVar[tuple[str, ...]] = ("lora_A.weight", "lora_B.weight")
+
+    def __init__(self, base: nn.Module, adapter: str, active: Active, rank: int, scale: float, dropout: float) -> None:
+        super().__init__(base, adapter, active)
+        weight: Any = origin(base).weight
+        at = {"device": weight.device, "dtype": weight.dtype}
+        self.lora_A = nn.Linear(self.in_features, rank, bias=False, **at)
+        self.lora_B = nn.Linear(rank, self.out_features, bias=False, **at)
+        nn.init.kaiming_uniform_(self.lora_A.weight, a=math.sqrt(5))
+        nn.init.zeros_(self.lora_B.weight)
+        self.rank, self.scale, self.dropout = rank, scale, dropout
+
+    def changed(self, x: Tensor, out: Tensor) -> Tensor:
+        return out + self.scale * self.lora_B(self.lora_A(F.dropout(x, self.dropout, self.training)))
+
+    def delta(self, dtype: torch.dtype) -> Tensor:
+        """The update of the weight, (out, in)."""
+        return self.scale * (self.lora_B.weight.to(dtype) @ self.lora_A.weight.to(dtype))
+
+    def merged(self, part: str, dtype: torch.dtype) -> Tensor:
+        return self.inner(part, dtype) + self._added(part, dtype)
+
+    def taken_out(self, part: str, merged: Tensor) -> Tensor:
+        return merged - self._added(part, merged.dtype)
+
+    def _added(self, part: str, dtype: torch.dtype) -> Tensor | int:
+        """What comes to the weight, as the base stores it; nothing to the bias."""
+        if part != "weight":
+            return 0
+        delta = self.delta(dtype)
+        return delta.t() if is_transposed(self) else delta
+
+
+class LoRAEmbedding(Wrapped):
+    """The same for a table: row i of the update is column i of A, turned by B. Here A starts zero, B random."""
+
+    parts: ClassVar[tuple[str, ...]] = ("lora_embedding_A", "lora_embedding_B")
+
+    def __init__(self, base: nn.Module, adapter: str, active: Active, rank: int, scale: float, dropout: float) -> None:
+        super().__init__(base, adapter, active)
+        weight: Any = origin(base).weight
+        rows, width = weight.shape
+        self.lora_embedding_A = nn.Parameter(torch.zeros(rank, rows, device=weight.device, dtype=weight.dtype))
+        self.lora_embedding_B = nn.Parameter(torch.randn(width, rank, device=weight.device, dtype=weight.dtype))
+        self.num_embeddings, self.embedding_dim, self.rank, self.scale = rows, width, rank, scale
+
+    def changed(self, x: Tensor, out: Tensor) -> Tensor:
+        return out + self.scale * (F.embedding(x, self.lora_embedding_A.t()) @ self.lora_embedding_B.t())
+
+    def delta(self, dtype: torch.dtype) -> Tensor:
+        """The update of the table, (rows, width)."""
+        return self.scale * (self.lora_embedding_B.to(dtype) @ self.lora_embedding_A.to(dtype)).t()
+
+    def merged(self, part: str, dtype: torch.dtype) -> Tensor:
+        return self.inner(part, dtype) + self.delta(dtype)
+
+    def taken_out(self, part: str, merged: Tensor) -> Tensor:
+        return merged - self.delta(merged.dtype)
 
 
 @dataclass(frozen=True)
-class LoRAConfig:
-    """Rank, scale (alpha / rank), dropout on the update's input, and which modules (by the end of their name)."""
+class LoRA:
+    """Rank, strength, dropout on the update's input, where; `by_rank` and `by_alpha`: other numbers for some layers,
+    by a regular expression for the end of their name."""
 
     rank: int
     alpha: float
     dropout: float
-    targets: tuple[str, ...]
+    targets: Targets
+    rslora: bool = False
+    by_rank: dict[str, int] = field(default_factory=dict)
+    by_alpha: dict[str, float] = field(default_factory=dict)
+
+    peft_type: ClassVar[str] = "LORA"
+    can_merge: ClassVar[bool] = True
+    layer: ClassVar[type[LoRALayer]] = LoRALayer
+    embedding: ClassVar[type[LoRAEmbedding]] = LoRAEmbedding
 
     @property
-    def scale(self) -> float:
-        return self.alpha / self.rank
+    def name(self) -> str:
+        return "rslora" if self.rslora else "lora"
+
+    @classmethod
+    def read(cls, config: dict[str, Any], path: Path) -> LoRA:
+        return cls(
+            int(config.get("r", 8)),
+            float(config.get("lora_alpha", 8)),
+            float(config.get("lora_dropout", 0.0)),
+            Targets.read(config, path),
+            bool(config.get("use_rslora", False)),
+            {key: int(value) for key, value in (config.get("rank_pattern") or {}).items()},
+            {key: float(value) for key, value in (config.get("alpha_pattern") or {}).items()},
+        )
+
+    def keys(self) -> dict[str, Any]:
+        return {
+            "r": self.rank,
+            "lora_alpha": int(self.alpha) if self.alpha == int(self.alpha) else self.alpha,
+            "lora_dropout": self.dropout,
+            **self.targets.keys(),
+            "rank_pattern": self.by_rank,
+            "alpha_pattern": self.by_alpha,
+            "use_rslora": self.rslora,
+            "use_dora": False,
+            "bias": "none",
+            "init_lora_weights": True,
+        }
+
+    def scale(self, name: str) -> tuple[int, float]:
+        """Rank and factor of a layer's update."""
+        rank, alpha = by_pattern(self.by_rank, name, self.rank), by_pattern(self.by_alpha, name, self.alpha)
+        return rank, alpha / (math.sqrt(rank) if self.rslora else rank)
+
+    def attach(self, network: nn.Module, adapter: str, active: Active) -> None:
+        """Wrap the layers in place. Raises `no-target-modules`, `rank-too-large`."""
+        names, saved = self.targets.select(network), self.targets.saved(network)
+        untie(network, [*names, *saved])
+        found = layers(network)
+        for name in names:
+            rank, scale = self.scale(name)
+            kind: Any = self.layer if is_linear(found[name]) else self.embedding
+            weight: Any = origin(found[name]).weight
+            if rank > min(weight.shape):
+                raise fail("rank-too-large", rank=rank, module=name, limit=min(weight.shape))
+            replace(network, name, kind(found[name], adapter, active, rank, scale, self.dropout))
+        save_modules(network, saved, adapter, active)
 
 
-class LoRALayer(nn.Module):
-    """base(x) + scale * B A x. A starts random, B zero, so that training starts from the base."""
-
-    def __init__(self, base: nn.Linear | Conv1D, config: LoRAConfig) -> None:
-        super().__init__()
-        width_in, width_out = int(base.in_features), int(base.out_features)
-        weight = base.weight
-        self.base_layer = base
-        self.lora_A = nn.Linear(width_in, config.rank, bias=False, device=weight.device, dtype=weight.dtype)
-        self.lora_B = nn.Linear(config.rank, width_out, bias=False, device=weight.device, dtype=weight.dtype)
-        nn.init.kaiming_uniform_(self.lora_A.weight, a=math.sqrt(5))
-        nn.init.zeros_(self.lora_B.weight)
-        self.scale, self.dropout = config.scale, config.dropout
-
-    def forward(self, x: Tensor) -> Tensor:
-        update = self.lora_B(self.lora_A(F.dropout(x, self.dropout, self.training)))
-        return self.base_layer(x) + self.scale * update
-
-    def merged_weight(self) -> Tensor:
-        """The base's weight plus the update, computed in float64, in the base's dtype and layout."""
-        delta = self.scale * (self.lora_B.weight.double() @ self.lora_A.weight.double())
-        delta = delta.t() if isinstance(self.base_layer, Conv1D) else delta
-        return (self.base_layer.weight.double() + delta).to(self.base_layer.weight.dtype)
+def low_rank(rank: int) -> LoRA:
+    """An update of every layer, twice as strong as its rank."""
+    return LoRA(rank, 2.0 * rank, 0.0, Targets((ALL_LINEAR,)))
 
 
-HEADS = {family.head for family in DECODERS.values()}
-"""What families call their output head."""
+T = TypeVar("T")
 
 
-def linear_modules(model: nn.Module) -> dict[str, nn.Linear | Conv1D]:
-    """Every linear layer by name, the output head left out."""
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and name not in HEADS
-    }
-
-
-def wrap(model: nn.Module, config: LoRAConfig) -> list[str]:
-    """Wrap the target layers in place and freeze all else; returns the wrapped names.
-
-    Raises `no-target-modules` when a target matches nothing, `rank-too-large`.
-    """
-    found = linear_modules(model)
-    names = _matching(found, config.targets)
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    for name in names:
-        limit = min(int(found[name].in_features), int(found[name].out_features))
-        if config.rank > limit:
-            raise fail("rank-too-large", rank=config.rank, module=name, limit=limit)
-        parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, LoRALayer(found[name], config))
-    return names
-
-
-def _matching(found: dict[str, nn.Linear | Conv1D], targets: tuple[str, ...]) -> list[str]:
-    """Names that end in one of the targets; each target must match something."""
-    if targets == (ALL_LINEAR,):
-        return list(found)
-    known = sorted({name.rpartition(".")[2] for name in found})
-    for target in targets:
-        if not any(_ends_in(name, target) for name in found):
-            raise fail("no-target-modules", targets=target, known=", ".join(known))
-    return [name for name in found if any(_ends_in(name, target) for target in targets)]
-
-
-def _ends_in(name: str, target: str) -> bool:
-    return name == target or name.endswith("." + target)
-
-
-def lora_layers(model: nn.Module) -> Iterator[tuple[str, LoRALayer]]:
-    """The wrapped layers by the name of the layer they wrap."""
-    for name, module in model.named_modules():
-        if isinstance(module, LoRALayer):
-            yield name, module
-
-
-def adapter_state(model: nn.Module) -> dict[str, Tensor]:
-    """The update's tensors under PEFT's names."""
-    return {
-        f"{PREFIX}{name}.{part}.weight": getattr(layer, part).weight.detach()
-        for name, layer in lora_layers(model)
-        for part in ("lora_A", "lora_B")
-    }
-
-
-@torch.no_grad()
-def merge(model: nn.Module) -> None:
-    """Replace every wrapped layer by its base with the update added."""
-    for name, layer in list(lora_layers(model)):
-        layer.base_layer.weight.copy_(layer.merged_weight())
-        parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, layer.base_layer)
-
-
-def plain_name(name: str) -> str:
-    """A parameter's name without the wrapper: as it stands in the base's checkpoint."""
-    return re.sub(r"\.base_layer\.", ".", name)
+def by_pattern(patterns: dict[str, T], name: str, default: T) -> T:
+    """The value of the first pattern that matches the end of a name, as PEFT matches them."""
+    return next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", name)), default)

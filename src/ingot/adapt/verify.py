@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ingot.adapt.files import read_config
+from ingot.adapt.files import read_settings
 from ingot.adapt.load import load
 from ingot.core.errors import fail
 from ingot.core.hallmark import NAME
@@ -82,7 +82,7 @@ def check_model(found: ModelDir) -> list[str]:
 
 def check_adapter(found: ModelDir) -> list[str]:
     """Settings we compute, and finite values; the base is checked when both are opened together."""
-    read_config(found)
+    read_settings(found)
     for name, tensor in read_tensors(found):
         check_finite(name, tensor, found.path)
     return ["settings", "weights"]

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ingot.adapt.load import LanguageModel, load
+from ingot.adapt.wrapped import origin, plain_name
 from ingot.compress.compare import make_probe
 from ingot.compress.extend import Rows, make_rows, press_down, read_positions
 from ingot.compress.source import Weights, write_config
@@ -185,9 +186,8 @@ class Grown:
     def new_rows(self, name: str) -> Tensor | None:
         """What a tensor of the checkpoint is given, None for all that stay as they are. Bare ones lack a prefix."""
         decoder = self.weights.decoder
-        embedding = next(
-            name for name, parameter in decoder.named_parameters() if parameter is decoder.embedding.weight
-        )
+        table = origin(decoder.embedding).weight
+        embedding = next(plain_name(name) for name, parameter in decoder.named_parameters() if parameter is table)
         if name in (embedding, embedding.partition(".")[2]):
             return self.rows.embedding
         return self.rows.output if name == f"{decoder.family.head}.weight" else None

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ingot.adapt.wrapped import layers, origin
 from ingot.compress.rtn import QUANTIZERS, quantize
 from ingot.compress.source import Weights, digest
 from ingot.core.errors import fail, nearest
@@ -53,11 +54,11 @@ class Written:
 
 def plan(weights: Weights, bits: int, group_size: int | None, head: bool, ignore: list[str]) -> Plan:
     """Choose modules and groups. Raises `conv1d-not-quantized`, `ignore-nothing`, `group-does-not-divide`."""
-    modules = dict(weights.decoder.named_modules())
+    modules = {name: origin(module) for name, module in layers(weights.decoder).items()}
     conv = next((name for name, module in modules.items() if isinstance(module, Conv1D)), None)
     if conv is not None:
         raise fail("conv1d-not-quantized", path=weights.base.path, module=conv)
-    linear = {_checkpoint_name(name): module for name, module in modules.items() if _is_plain_linear(name, module)}
+    linear = {name: module for name, module in modules.items() if isinstance(module, nn.Linear)}
     kept = _kept(linear, weights, head, ignore)
     sizes = {
         name: _group(f"{name}.weight", int(module.in_features), group_size)
@@ -122,15 +123,6 @@ def _relative_error(found: Tensor, wanted: Tensor) -> float:
     """||found - wanted|| / ||wanted||, 0 for a weight of zeros."""
     norm = wanted.double().norm()
     return float((found.double() - wanted.double()).norm() / norm) if norm > 0 else 0.0
-
-
-def _is_plain_linear(name: str, module: nn.Module) -> bool:
-    """Linear layers of the model itself, not those of an adapter beside them."""
-    return isinstance(module, nn.Linear) and not re.search(r"\.lora_[AB]$", name)
-
-
-def _checkpoint_name(name: str) -> str:
-    return name.removesuffix(".base_layer")
 
 
 def _kept(linear: dict[str, Any], weights: Weights, head: bool, ignore: list[str]) -> set[str]:

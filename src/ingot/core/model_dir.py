@@ -160,12 +160,15 @@ class Draft:
         Hallmark(digest=tree_digest(files), files=files, step=step, ancestry=_ancestry(self.parents)).write(self.path)
 
 
-def split_reference(reference: str) -> tuple[Path, Path | None]:
-    """`model` or `model+adapter` -> the two paths. A path that exists as it stands is never split."""
-    if "+" in reference and not Path(reference).exists():
-        base, _, adapter = reference.rpartition("+")
-        return Path(base), Path(adapter)
-    return Path(reference), None
+def split_reference(reference: str) -> tuple[Path, list[Path]]:
+    """`model+adapter+adapter` -> the model and its adapters. A path that exists as it stands is never split."""
+    words, paths = reference.split("+"), []
+    while words:
+        whole = ["+".join(words[:end]) for end in range(len(words), 1, -1)]
+        path = next((path for path in whole if Path(path).exists()), words[0])
+        paths.append(Path(path))
+        words = words[path.count("+") + 1 :]
+    return paths[0], paths[1:]
 
 
 def _ancestry(parents: list[ModelDir]) -> list[Ancestor]:

@@ -95,7 +95,8 @@ def _digested(value: Any) -> Any:
 
 def _digest_of_name(name: str) -> Any:
     try:
-        paths = [path for path in split_reference(name) if path is not None]
+        base, adapters = split_reference(name)
+        paths = [base, *adapters]
         return [path_digest(path) for path in paths] if all(path.exists() for path in paths) else name
     except (OSError, ValueError):  # too long or impossible as a path, hence not one
         return name

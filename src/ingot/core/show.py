@@ -54,9 +54,10 @@ def show(options: ShowOptions) -> Shown:
     """Print what a directory holds and how it came to be."""
     if (Path(options.path) / JSON_NAME).exists():
         return Shown(_show_report(Path(options.path)))
-    model, adapter = split_reference(options.path)
+    model, adapters = split_reference(options.path)
     facts = _show_directory(ModelDir.open(model))
-    return Shown({**facts, "adapter": _show_directory(ModelDir.open(adapter))} if adapter else facts)
+    shown = [_show_directory(ModelDir.open(adapter)) for adapter in adapters]
+    return Shown({**facts, "adapters": shown} if shown else facts)
 
 
 def _show_report(path: Path) -> dict[str, Any]:

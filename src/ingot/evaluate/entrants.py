@@ -38,8 +38,8 @@ def open_entrants(options: EvaluateOptions, needs_template: bool) -> list[Entran
 
 
 def _open(name: str, reference: str, needs_template: bool) -> Entrant:
-    base, adapter = split_reference(reference)
-    parts = [ModelDir.open(path) for path in (base, adapter) if path is not None]
+    base, adapters = split_reference(reference)
+    parts = [ModelDir.open(path) for path in (base, *adapters)]
     if parts[0].kind != "model":
         raise fail("not-a-model", path=base, kind=parts[0].kind)
     if not (base / "tokenizer.json").exists():
@@ -61,9 +61,10 @@ def _open(name: str, reference: str, needs_template: bool) -> Entrant:
 
 def entrant_names(references: list[str]) -> list[str]:
     """The last folder of each reference ("base+lora" for a pair), with the one above it where that is not unique."""
-    short = ["+".join(_folders(path)[-1] for path in split_reference(r) if path) for r in references]
+    paths = [[base, *adapters] for base, adapters in map(split_reference, references)]
+    short = ["+".join(_folders(path)[-1] for path in each) for each in paths]
     twice = {name for name, count in Counter(short).items() if count > 1}
-    longer = ["+".join("-".join(_folders(path)[-2:]) for path in split_reference(r) if path) for r in references]
+    longer = ["+".join("-".join(_folders(path)[-2:]) for path in each) for each in paths]
     return unique_names([long if name in twice else name for name, long in zip(short, longer, strict=True)])
 
 

@@ -144,8 +144,8 @@ def _warn_if_trained_on(entrants: Sequence[Entrant], options: EvaluateOptions) -
         return
     files = {path_digest(f): f for path in heldout_files(options.data) for f, _ in data_files(path)}
     for entrant in entrants:
-        paths = [path for path in split_reference(entrant.reference) if path is not None]
-        hallmarks = [hallmark for path in paths if (hallmark := Hallmark.read(path))]
+        base, adapters = split_reference(entrant.reference)
+        hallmarks = [hallmark for path in (base, *adapters) if (hallmark := Hallmark.read(path))]
         steps = [step for h in hallmarks for step in (h.step, *(ancestor.step for ancestor in h.ancestry))]
         learnt = [source for step in steps if step.verb in LEARNING for source in step.data]
         trained = {files[source.digest] for source in learnt if source.digest in files}

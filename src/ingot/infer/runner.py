@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from ingot.adapt.load import LanguageModel
+from ingot.adapt.methods import length_in_front
 from ingot.infer.sequence import Sequence
-from ingot.model.cache import CacheRows, KVCache, SourceRows
+from ingot.model.cache import KVCache, SlotRows, SourceRows
 from ingot.model.encoder_decoder import EncoderDecoder
 
 FIRST_CAPACITY = 256
@@ -48,9 +49,9 @@ class Runner:
 
     def _forward(self, group: list[Sequence], ids_BT: Tensor, positions_BT: Tensor) -> Tensor:
         slots_B = self._tensor([sequence.slot for sequence in group])
-        rows = CacheRows.at(self.cache, slots_B, positions_BT)
+        rows = SlotRows.at(self.cache, slots_B, positions_BT)
         if self.sources is not None:
-            lengths_B = self._tensor([len(sequence.start.source) for sequence in group])
+            lengths_B = self._tensor([sequence.source_cached for sequence in group])
             return self.network(ids_BT, positions_BT, rows=rows, source=SourceRows.at(self.sources, slots_B, lengths_B))
         lengths_B = self._tensor([len(sequence.start.ids) for sequence in group])
         prefix_BT = None
@@ -65,15 +66,15 @@ class Runner:
         assert self.sources is not None
         assert isinstance(self.network, EncoderDecoder)
         width = max(sequence.source_left for sequence in group)
-        self._make_room(self.sources, width)
+        self._make_room(self.sources, width + length_in_front(self.network))
         ids_BS = self._padded([sequence.start.source for sequence in group], width)
         order_BS = torch.arange(width, device=self.model.device).expand(ids_BS.shape)
         lengths_B1 = self._tensor([[len(sequence.start.source)] for sequence in group])
         segments_BS = (order_BS < lengths_B1).long() - 1  # padding is -1
         slots_B = self._tensor([sequence.slot for sequence in group])
-        self.network.keep_source(ids_BS, segments_BS, CacheRows.at(self.sources, slots_B, order_BS))
-        for sequence in group:
-            sequence.source_cached = True
+        kept_B = self.network.keep_source(ids_BS, segments_BS, self.sources, slots_B)
+        for sequence, kept in zip(group, kept_B.tolist(), strict=True):
+            sequence.source_cached = kept
 
     def _new_cache(self, num_slots: int) -> KVCache:
         capacity = min(self.model.max_length, FIRST_CAPACITY)

@@ -2,7 +2,7 @@
 
 A slot holds positions 0..n-1 of one text; who owns which slot is the engine's business. What an encoder read is kept
 the same way in a cache of its own: its keys and values are made once, by each layer of the decoder that will look at
-them. A forward pass sees a cache through `CacheRows` (which it writes and reads) or `SourceRows` (which it only reads),
+them. A forward pass sees a cache through `SlotRows` (which it writes and reads) or `SourceRows` (which it only reads),
 so that nothing outside this file knows how keys and values lie.
 """
 
@@ -52,8 +52,16 @@ class KVCache:
         return self.k_SHCD[layer][rows, :, :length], self.v_SHCD[layer][rows, :, :length]
 
 
-@dataclass(frozen=True)
 class CacheRows:
+    """What attention sees beside the keys and values of this pass."""
+
+    def append(self, layer: int, keys: Keys) -> Keys:
+        """All keys and values of a layer: those of this pass behind the others."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class SlotRows(CacheRows):
     """The part of a cache that a forward pass writes and reads: row i goes on with slot `slots_B[i]`."""
 
     cache: KVCache
@@ -63,7 +71,7 @@ class CacheRows:
     length: int
 
     @classmethod
-    def at(cls, cache: KVCache, slots_B: Tensor, positions_BT: Tensor) -> CacheRows:
+    def at(cls, cache: KVCache, slots_B: Tensor, positions_BT: Tensor) -> SlotRows:
         """Tokens at these positions of these slots; each sees all that its slot holds before it."""
         return cls(cache, slots_B, slot_rows(slots_B), positions_BT, int(positions_BT.max()) + 1)
 

@@ -1,17 +1,19 @@
-"""What every layer needs to know of one forward pass, worked out once: positions and masks."""
+"""What every layer needs to know of one forward pass, worked out once: positions, masks, what stands in front."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ingot.model.attention import visible
-from ingot.model.cache import CacheRows
+from ingot.model.cache import CacheRows, Keys, SlotRows
 from ingot.model.config import ModelConfig
 from ingot.model.positions import alibi_slopes
 
 
-def key_positions(rows: CacheRows) -> Tensor:
+def key_positions(rows: SlotRows) -> Tensor:
     """Positions of all that a pass over a cache looks at, (B, S)."""
     return torch.arange(rows.length, device=rows.positions_BT.device).expand(len(rows.positions_BT), -1)
 
@@ -20,6 +22,48 @@ def _prefix_keys(prefix_BT: Tensor, positions_BT: Tensor, keys_BS: Tensor) -> Te
     """Which tokens held are prefix. A prefix is read whole, in the pass that begins its text, so all that is prefix
     stands in this pass."""
     return torch.zeros_like(keys_BS, dtype=torch.bool).scatter(1, positions_BT, prefix_BT)
+
+
+@dataclass(frozen=True)
+class Before:
+    """What every text of a batch sees in front of itself, as if it had been read: a prefix that an adapter learned.
+
+    Of each layer keys and values, (B, G, V, D); row b has `lengths_B[b]` of them, the others are padding.
+    """
+
+    k_LBGVD: list[Tensor]
+    v_LBGVD: list[Tensor]
+    lengths_B: Tensor
+
+    @property
+    def length(self) -> int:
+        return self.k_LBGVD[0].shape[2]
+
+
+@dataclass(frozen=True)
+class RowsBehind(CacheRows):
+    """Rows of a cache, or none, behind a prefix."""
+
+    before: Before
+    rows: SlotRows | None
+
+    def append(self, layer: int, keys: Keys) -> Keys:
+        k_BHTD, v_BHTD = keys if self.rows is None else self.rows.append(layer, keys)
+        k_BGVD, v_BGVD = self.before.k_LBGVD[layer], self.before.v_LBGVD[layer]
+        return torch.cat((k_BGVD.to(k_BHTD), k_BHTD), 2), torch.cat((v_BGVD.to(v_BHTD), v_BHTD), 2)
+
+
+@dataclass(frozen=True)
+class Recorder(CacheRows):
+    """Keeps the keys and values that pass by, one entry a layer."""
+
+    k_LBGTD: list[Tensor] = field(default_factory=list)
+    v_LBGTD: list[Tensor] = field(default_factory=list)
+
+    def append(self, layer: int, keys: Keys) -> Keys:
+        self.k_LBGTD.append(keys[0])
+        self.v_LBGTD.append(keys[1])
+        return keys
 
 
 def default_positions(ids_BT: Tensor) -> Tensor:
@@ -54,11 +98,13 @@ def masks(
     positions_BT: Tensor,
     segments_BT: Tensor | None,
     prefix_BT: Tensor | None,
-    rows: CacheRows | None,
+    rows: SlotRows | None,
+    before: Before | None = None,
 ) -> dict[int | None, Tensor | None]:
     """One mask (B, 1, T, S) for each distinct window, None standing for plain causal attention; with ALiBi the numbers
-    to add, (B, H, T, S)."""
+    to add, (B, H, T, S). The keys of `before` come first; its texts' positions count from its end."""
     windows = set(config.windows)
+    found: dict[int | None, Tensor | None]
     if rows is not None:
         order_BT = positions_BT
         keys_BS = key_positions(rows)
@@ -71,12 +117,36 @@ def masks(
     else:
         order_BT = keys_BS = default_positions(positions_BT)[:1]
         plain = {window for window in windows if window is None or window >= positions_BT.shape[1]}
-        if windows == plain and not config.alibi:
+        if windows == plain and not config.alibi and before is None:
             return dict.fromkeys(windows)
         found = {window: visible(order_BT, order_BT, window) for window in windows}
-        found |= {} if config.alibi else dict.fromkeys(plain)  # type: ignore[arg-type]
+        found |= {} if config.alibi or before is not None else dict.fromkeys(plain)
+    if before is not None:
+        order_BT, keys_BS, found = _behind(before, positions_BT, order_BT, keys_BS, found)
     if config.alibi:
         slopes_H = alibi_slopes(config.num_heads).to(positions_BT.device)
         bias_BHTS = slopes_H[:, None, None] * (keys_BS[:, None, None, :] - order_BT[:, None, :, None])
-        return {window: bias_BHTS.masked_fill(~mask, -torch.inf) for window, mask in found.items()}
-    return dict(found)
+        return {window: bias_BHTS.masked_fill(~mask, -torch.inf) for window, mask in found.items() if mask is not None}
+    return found
+
+
+def _behind(
+    before: Before,
+    positions_BT: Tensor,
+    order_BT: Tensor,
+    keys_BS: Tensor,
+    found: dict[int | None, Tensor | None],
+) -> tuple[Tensor, Tensor, dict[int | None, Tensor | None]]:
+    """Order of queries and keys, and masks, with a prefix's keys in front: seen from everywhere its window reaches."""
+    lengths_B1 = before.lengths_B[:, None]
+    front_BV = torch.arange(before.length, device=positions_BT.device).expand(len(positions_BT), -1)
+    there_B1V = (front_BV < lengths_B1)[:, None]
+    distance_BTV = (positions_BT + lengths_B1)[:, :, None] - front_BV[:, None, :]
+    seen: dict[int | None, Tensor | None] = {}
+    for window, mask in found.items():
+        assert mask is not None
+        near_BTV = there_B1V if window is None else there_B1V & (distance_BTV < window)
+        front = near_BTV.expand(distance_BTV.shape)[:, None]
+        seen[window] = torch.cat((front, mask.expand(len(positions_BT), -1, -1, -1)), -1)
+    keys_BS = torch.cat((front_BV, keys_BS + lengths_B1), 1)
+    return order_BT + lengths_B1, keys_BS, seen

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ingot.model.cache import CacheRows
+from ingot.model.cache import CacheRows, SlotRows
 from ingot.model.config import ModelConfig
-from ingot.model.context import default_positions, masks, text_lengths
+from ingot.model.context import Recorder, RowsBehind, default_positions, masks, text_lengths
 from ingot.model.families import DECODERS
 from ingot.model.layers import Backbone
 from ingot.model.transformer import Transformer
@@ -22,6 +22,8 @@ from ingot.model.transformer import Transformer
 
 class Decoder(Transformer):
     """A decoder-only transformer (Vaswani et al. 2017; Radford et al. 2018) of any family."""
+
+    takes_prefix = True
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -43,6 +45,10 @@ class Decoder(Transformer):
         return self.backbone.embedding
 
     @property
+    def embedding_scale(self) -> float:
+        return self.backbone.embedding_scale
+
+    @property
     def ties(self) -> dict[str, str]:
         if not self.config.tie_embeddings:
             return {}
@@ -56,7 +62,7 @@ class Decoder(Transformer):
         segments_BT: Tensor | None = None,
         prefix_BT: Tensor | None = None,
         lengths_B: Tensor | None = None,
-        rows: CacheRows | None = None,
+        rows: SlotRows | None = None,
     ) -> Tensor:
         """Hidden states after the final norm, (B, T, hidden).
 
@@ -66,11 +72,33 @@ class Decoder(Transformer):
         text is where less of it is read than that (it matters where `config.crossing` is a number).
         """
         positions_BT = default_positions(ids_BT) if positions_BT is None else positions_BT
-        mask_of = masks(self.config, positions_BT, segments_BT, prefix_BT, rows)
-        x_BTC = self.backbone.embed(ids_BT, positions_BT)
+        before = None if self.before is None else self.before.remembered(self, ids_BT)
+        mask_of = masks(self.config, positions_BT, segments_BT, prefix_BT, rows, before)
         lengths_BT = None if lengths_B is None else lengths_B[:, None].expand(ids_BT.shape)
         if lengths_BT is None and self.config.crossing is not None:
             lengths_BT = text_lengths(positions_BT, segments_BT)
+        seen: CacheRows | None = rows
+        if before is not None:
+            seen, positions_BT = RowsBehind(before, rows), positions_BT + before.lengths_B[:, None]
+            lengths_BT = None if lengths_BT is None else lengths_BT + before.lengths_B[:, None]
+        return self._through(ids_BT, positions_BT, lengths_BT, mask_of, seen)
+
+    def remember(self, ids_BT: Tensor) -> Recorder:
+        """The keys and values of every layer once `ids_BT` were read alone."""
+        recorder, positions_BT = Recorder(), default_positions(ids_BT)
+        lengths_BT = None if self.config.crossing is None else text_lengths(positions_BT, None)
+        self._through(ids_BT, positions_BT, lengths_BT, masks(self.config, positions_BT, None, None, None), recorder)
+        return recorder
+
+    def _through(
+        self,
+        ids_BT: Tensor,
+        positions_BT: Tensor,
+        lengths_BT: Tensor | None,
+        mask_of: dict[int | None, Tensor | None],
+        rows: CacheRows | None,
+    ) -> Tensor:
+        x_BTC = self.backbone.embed(ids_BT, positions_BT)
         angles_of = self.angles(positions_BT, lengths_BT, x_BTC.dtype)
         for block, window, rope in zip(self.blocks, self.config.windows, self.config.ropes, strict=True):
             x_BTC = block(x_BTC, angles_of[rope], mask_of[window], rows)

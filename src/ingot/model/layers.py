@@ -159,6 +159,11 @@ class Backbone(nn.Module):
     def blocks(self) -> Sequence[nn.Module]:
         raise NotImplementedError
 
+    @property
+    def embedding_scale(self) -> float:
+        """What `embed` multiplies words' vectors by."""
+        return 1.0
+
     def final(self, x_BTC: Tensor) -> Tensor:
         """The norm after the last block."""
         raise NotImplementedError

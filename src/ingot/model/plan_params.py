@@ -56,7 +56,7 @@ def _numbers(subject: Subject, parameters: Parameters, length: int) -> dict[str,
         "flops_per_token": sum(parameters.flops(part, length) for part in PARTS),
     }
     found |= {f"{format}_bytes": parameters.bytes(format) for format in FORMATS}
-    return found | ({"adapter_parameters": subject.adapter_size} if subject.adapter else {})
+    return found | ({"adapter_parameters": subject.adapter_size} if subject.adapters else {})
 
 
 def sections(subject: Subject, parameters: Parameters, length: int) -> list[Section]:
@@ -112,7 +112,7 @@ def _counts(subject: Subject, parameters: Parameters) -> Table:
     rows.append([text("plan-count-inner"), parameters.without_embedding])
     if parameters.active != parameters.total:
         rows.append([text("plan-count-active"), parameters.active])
-    if subject.adapter is not None:
+    if subject.adapters:
         rows.append([text("plan-count-adapter"), subject.adapter_size])
     if subject.preset is not None:
         rows.append([text("plan-count-published", source=subject.preset.source), round(subject.preset.published)])

@@ -14,17 +14,17 @@ from ingot.model.presets import PRESETS, Preset
 
 @dataclass(frozen=True)
 class Subject:
-    """A config with its name, the preset it is, and the adapter that came with it."""
+    """A config with its name, the preset it is, and the adapters that came with it."""
 
     name: str
     config: ModelConfig
     preset: Preset | None = None
-    adapter: ModelDir | None = None
+    adapters: tuple[ModelDir, ...] = ()
 
     @property
     def adapter_size(self) -> int:
-        """Numbers in the adapter."""
-        entries = self.adapter.tensors.values() if self.adapter else ()
+        """Numbers in the adapters."""
+        entries = [entry for adapter in self.adapters for entry in adapter.tensors.values()]
         total = 0
         for entry in entries:
             size = 1
@@ -63,12 +63,13 @@ def _read(path: Path) -> ModelConfig:
 
 
 def _model(reference: str) -> Subject:
-    base_path, adapter_path = split_reference(reference)
+    base_path, adapter_paths = split_reference(reference)
     base = ModelDir.open(base_path)
     if base.kind != "model":
         raise fail("not-a-model", path=base_path, kind=base.kind)
-    adapter = ModelDir.open(adapter_path) if adapter_path else None
-    if adapter is not None and adapter.kind != "adapter":
-        raise fail("not-an-adapter", path=adapter.path, kind=adapter.kind)
-    name = base.name + (f"+{adapter.name}" if adapter else "")
-    return Subject(name, ModelConfig.read(base.config, base.path / "config.json"), None, adapter)
+    adapters = tuple(map(ModelDir.open, adapter_paths))
+    for adapter in adapters:
+        if adapter.kind != "adapter":
+            raise fail("not-an-adapter", path=adapter.path, kind=adapter.kind)
+    name = "+".join(part.name for part in (base, *adapters))
+    return Subject(name, ModelConfig.read(base.config, base.path / "config.json"), None, adapters)

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ingot.model.config import ModelConfig, Rope
+from ingot.model.context import Recorder
+from ingot.model.in_front import InFront
 from ingot.model.positions import Angles, Rotary
 
 
 class Transformer(nn.Module):
-    """A network of any kind, with the rotary positions its config names. A kind or family gives the properties."""
+    """A network of any kind, with the rotary positions its config names. A kind or family gives the properties.
+
+    `takes_prefix`: its blocks look at keys and values that are given them, beside their own.
+    """
+
+    takes_prefix: ClassVar[bool] = False
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.ropes = [rope for rope in dict.fromkeys(config.ropes) if rope is not None]
         self.rotary = nn.ModuleList(Rotary(rope, config.head_dim) for rope in self.ropes)
+        self.before: InFront | None = None
 
     def reset_buffers(self) -> None:
         """Compute what the config determines; called again once weights replace a model made on the meta device."""
@@ -29,6 +38,12 @@ class Transformer(nn.Module):
     @property
     def embedding(self) -> nn.Embedding:
         raise NotImplementedError
+
+    @property
+    def embedding_scale(self) -> float:
+        """What words' vectors are multiplied by once they are looked up, where whoever gives vectors instead of words
+        is expected to have done so."""
+        return 1.0
 
     @property
     def blocks(self) -> Sequence[nn.Module]:
@@ -42,7 +57,11 @@ class Transformer(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.embedding.weight.dtype
+        return next(self.embedding.parameters()).dtype
+
+    def remember(self, ids_BT: Tensor) -> Recorder:
+        """The keys and values of every layer once `ids_BT` were read alone, where the network takes such in."""
+        raise NotImplementedError
 
     def angles(
         self, positions_BT: Tensor, lengths_BT: Tensor | None, dtype: torch.dtype

@@ -1,7 +1,7 @@
 """The verb `tune`: a model and conversations (or text) in, an adapter (or, by full tuning, a model) out.
 
 Of a conversation only what the assistant says is learnt: the renderer's mask decides. The same loop and objectives as
-pre-training; LoRA only changes which parameters train.
+pre-training; a method (`ingot.train.method`) only changes which parameters train.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 import dataclasses
 import time
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import torch
 from pydantic import model_validator
 
 from ingot.adapt.files import write_adapter
-from ingot.adapt.load import LanguageModel, load
-from ingot.adapt.lora import ALL_LINEAR, LoRAConfig, wrap
+from ingot.adapt.load import LanguageModel, load, untied
+from ingot.adapt.methods import Settings
 from ingot.core.files import refuse_nonempty
 from ingot.core.model_dir import Draft, ModelDir
-from ingot.core.options import Options, argument, option, required, verb
+from ingot.core.options import argument, option, required, verb
 from ingot.core.progress import say
 from ingot.data.manifest import licence_of
 from ingot.data.objectives.catalogue import make_objective
@@ -33,6 +33,18 @@ from ingot.train.distributed.world import World
 from ingot.train.form import check_directions, form_of, marked
 from ingot.train.loop import Run
 from ingot.train.machine import default_device
+from ingot.train.method import (
+    RANK,
+    TUNED,
+    LoRAOptions,
+    Method,
+    PromptOptions,
+    begin_from_text,
+    put_on_or_free,
+    rate_of,
+    refuse_idle,
+    settings_of,
+)
 from ingot.train.offload import move
 from ingot.train.optimizers.groups import freeze
 from ingot.train.plan import Plan, make_plan
@@ -40,18 +52,7 @@ from ingot.train.reading import Reading, read_conversations, read_text, window
 from ingot.train.settings import TrainingOptions
 from ingot.train.write import prove, record, write_model
 
-RATES = {"lora": 4e-3, "full": 1e-3}
-"""Peak learning rate by method at a width of 128; it falls with the square root of the width."""
-
 BATCH_TOKENS = 2048
-
-
-class LoRAOptions(Options):
-    """The low-rank update."""
-
-    alpha: float = option(32.0, "strength of the update: alpha / rank", gt=0)
-    dropout: float = option(0.0, "dropout on the update's input", ge=0, lt=1)
-    targets: str = option(ALL_LINEAR, "layers to update by the end of their name, with commas")
 
 
 class TuneOptions(TrainingOptions):
@@ -59,9 +60,10 @@ class TuneOptions(TrainingOptions):
 
     model: str = argument("model to tune: DIR, or DIR+ADAPTER")
     data: Path = required("conversations: .jsonl in messages, ShareGPT, Alpaca or prompt/completion form")
-    method: Literal["lora", "full"] = option("lora", "what trains: a low-rank update, or every weight")
-    rank: int = option(16, "rank of the update (lora)", ge=1)
+    method: Method = option("lora", "what trains: an adapter of this kind, or every weight (full)")
+    rank: int = option(RANK, "rank of the update (lora, rslora, dora)", ge=1)
     lora: LoRAOptions = option(LoRAOptions(), "the rest of the update")
+    prompt: PromptOptions = option(PromptOptions(), "what is put in front of every text (prefix, prompt)")
     objective: ObjectiveName = option("next-token", "what is predicted; the one it was trained by, as a rule")
     objectives: ObjectiveOptions = option(ObjectiveOptions(), "numbers of the objectives")
     as_text: bool = option(False, "the data is plain text, of which every token is learnt")
@@ -69,11 +71,8 @@ class TuneOptions(TrainingOptions):
 
     @model_validator(mode="after")
     def _every_option_acts(self) -> Self:
-        """What belongs to the low-rank update is refused where every weight trains."""
-        if self.method == "full" and (
-            self.rank != type(self).model_fields["rank"].default or self.lora != LoRAOptions()
-        ):
-            raise ValueError("rank and --lora.* act only with method lora")
+        """What belongs to another method is refused."""
+        refuse_idle(self.method, self.rank, self.lora, self.prompt)
         return self
 
 
@@ -84,13 +83,15 @@ def tune(options: TuneOptions) -> ModelDir:
     world = World.here()
     world.agree(lambda: refuse_nonempty(options.out))
     model = load(options.model)
+    torch.manual_seed(options.seed)
+    settings = _settings(options, model)
+    put_on_or_free(model, settings)
     length = window(model, options.length)
     form = form_of(model.network)
     objective = make_objective(options.objective, model.tokenizer, length, form, options.objectives, model.start_id)
     check_directions(model.config, model.model_dir.path, objective)
     reading = _read(options, model, objective, length)
-    torch.manual_seed(options.seed)
-    config = _prepare(model, options)
+    begin_from_text(model, options.prompt, reading.rows)
     freeze(model.network, options.loop.freeze)
     place = Place.beside(options.out)
     same = identity(options, data=options.data, model=[parent.path for parent in model.parents])
@@ -111,7 +112,7 @@ def tune(options: TuneOptions) -> ModelDir:
         draft.parents.extend(model.parents)
         draft.read_data(options.data, licence_of(options.data))
         record(draft, model.network, reading.rows, result, place)
-        _write(draft, model, config, objective)
+        _write(draft, model, settings, objective)
     place.remove()
     world.wait()
     say("tuned", loss=f"{result.loss:.3f}", rate=f"{result.targets / result.seconds:,.0f}")
@@ -124,26 +125,23 @@ def _read(options: TuneOptions, model: LanguageModel, objective: Objective, leng
     return read_conversations(options.data, model, objective, options.objectives, length)
 
 
-def _prepare(model: LanguageModel, options: TuneOptions) -> LoRAConfig | None:
-    """Decide which parameters train. Returns the adapter's settings; None when all train."""
+def _settings(options: TuneOptions, model: LanguageModel) -> Settings | None:
+    """The adapter to train; None when every weight trains."""
     if options.method == "full":
-        model.network.requires_grad_(True)
         return None
-    lora = options.lora
-    config = LoRAConfig(options.rank, lora.alpha, lora.dropout, tuple(lora.targets.split(",")))
-    wrap(model.network, config)
-    return config
+    return settings_of(options.method, options.rank, options.lora, options.prompt, model)
 
 
 def _fresh(options: TuneOptions) -> Network:
     """The network as it was before it was tuned, ready to take what was."""
     model = load(options.model)
-    _prepare(model, options)
+    put_on_or_free(model, _settings(options, model))
     return model.network
 
 
 def _plan(options: TuneOptions, reading: Reading, model: LanguageModel, world: World) -> Plan:
-    rate = options.lr or RATES[options.method] * (128 / model.config.hidden_size) ** 0.5
+    projected = options.prompt.projection is not None
+    rate = options.lr or rate_of(options.method, model.config.hidden_size, projected)
     plan = make_plan(options, reading.rows, options.batch_tokens or BATCH_TOKENS, rate, model.network, world)
     parameters = list(model.network.parameters())
     say("tune-plan", method=options.method, count=f"{reading.count:,}", targets=f"{reading.rows.num_targets:,}",
@@ -154,15 +152,15 @@ def _plan(options: TuneOptions, reading: Reading, model: LanguageModel, world: W
     return plan
 
 
-def _write(draft: Draft, model: LanguageModel, config: LoRAConfig | None, objective: Objective) -> None:
+def _write(draft: Draft, model: LanguageModel, settings: Settings | None, objective: Objective) -> None:
     """The adapter or the model, re-opened and compared with what is in memory."""
-    if config is None:
+    if settings is None:
         draft.copy_text_files(model.model_dir)
-        write_model(draft, model.network, marked(model.model_dir.config, objective), model.model_dir)
+        write_model(draft, model.network, marked(model.model_dir.config | untied(model), objective), model.model_dir)
         prove(draft, model.network, load(draft.path), "the re-opened directory with the model in memory")
         return
-    write_adapter(draft, model.network, config, model.model_dir)
-    if objective.both_ways:
+    write_adapter(draft, model.network, TUNED, settings, model.model_dir, model.adapter_dirs)
+    if objective.both_ways and not model.config.prefix_lm:
         draft.numbers[PREFIX_LM] = True
-    reopened = load(f"{model.model_dir.path}+{draft.path}")
+    reopened = load(f"{model.reference}+{draft.path}")
     prove(draft, model.network, reopened, "the base with the re-opened adapter, with the model in memory")

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from ingot.adapt.load import LanguageModel, load
-from ingot.adapt.lora import merge
+from ingot.adapt.methods import merge
 from ingot.core.errors import IngotError, fail
 from ingot.core.files import refuse_nonempty
 from ingot.core.model_dir import Draft, ModelDir, read_json, split_reference
@@ -128,9 +128,9 @@ def context_extend(options: ContextExtendOptions) -> ModelDir:
 
 def _check_options(options: ContextExtendOptions) -> None:
     """What acts only on tuning is refused without data; an adapter is not a directory of its own."""
-    base, adapter = split_reference(str(options.model))
-    if adapter:
-        raise fail("context-adapter", base=base, adapter=adapter)
+    base, adapters = split_reference(str(options.model))
+    if adapters:
+        raise fail("context-adapter", base=base, adapter="+".join(map(str, adapters)))
     defaults = ContextExtendOptions(model=options.model, out=options.out, length=options.length)
     for name in ("max_steps", "lr", "resume", "tuning", "loop"):
         if options.data is None and getattr(options, name) != getattr(defaults, name):
@@ -199,7 +199,7 @@ def _write_tuned(draft: Draft, live: LanguageModel, scaled: Scaled, tuning: Tuni
     account, rows = tuning.corpus.account, tuning.corpus.rows
     draft.data.extend(account.sources())
     record(draft, live.decoder, rows, result, tuning.place)
-    merge(live.decoder)
+    merge(live.decoder, [])
     dtypes = {key: "float32" for key in ("dtype", "torch_dtype") if key in scaled.config}
     draft.write_json("config.json", scaled.config | dtypes)
     state = live.decoder.state_dict()

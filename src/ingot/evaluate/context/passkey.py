@@ -17,7 +17,7 @@ from torch import Tensor
 from ingot.adapt.load import LanguageModel
 from ingot.core.language import text
 from ingot.core.progress import track, warn
-from ingot.model.cache import CacheRows, KVCache
+from ingot.model.cache import KVCache, SlotRows
 from ingot.text.tokenizer import Tokenizer
 
 DIGITS = 5
@@ -182,6 +182,6 @@ def _read(model: LanguageModel, cache: KVCache, ids: Sequence[int], at: int, len
         part_BT = torch.tensor([list(ids[begin : begin + size])], device=device)
         positions_BT = torch.arange(at + begin, at + begin + part_BT.shape[1], device=device)[None]
         slots_B, lengths_B = torch.zeros(1, dtype=torch.long, device=device), torch.tensor([length], device=device)
-        rows, prefix_BT = CacheRows.at(cache, slots_B, positions_BT), positions_BT < prefix if prefix else None
+        rows, prefix_BT = SlotRows.at(cache, slots_B, positions_BT), positions_BT < prefix if prefix else None
         hidden = model.decoder(part_BT, positions_BT, prefix_BT=prefix_BT, lengths_B=lengths_B, rows=rows)[0]
     return model.decoder.head(hidden if at else hidden[-1:]).log_softmax(-1)

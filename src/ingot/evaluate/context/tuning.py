@@ -8,8 +8,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
+from ingot.adapt.active import Active
 from ingot.adapt.load import LanguageModel
-from ingot.adapt.lora import ALL_LINEAR, LoRAConfig, wrap
+from ingot.adapt.lora import low_rank
+from ingot.adapt.methods import put_on
 from ingot.core.options import Options, option
 from ingot.core.progress import say
 from ingot.data.manifest import Manifest
@@ -23,10 +25,10 @@ from ingot.train.distributed.sharing import share
 from ingot.train.distributed.world import World
 from ingot.train.loop import Run
 from ingot.train.machine import default_device
+from ingot.train.method import rate_of
 from ingot.train.optimizers.groups import freeze
 from ingot.train.plan import Result, make_plan
 from ingot.train.settings import TrainingOptions
-from ingot.train.tune import RATES
 
 ROWS_A_STEP = 4
 
@@ -109,9 +111,9 @@ def train(
     """Tune the network in place; a low-rank update is left beside the weights, for the caller to merge."""
     decoder = model.decoder.requires_grad_(True)
     if tuning.method == "lora":
-        wrap(decoder, LoRAConfig(tuning.rank, 2.0 * tuning.rank, 0.0, (ALL_LINEAR,)))
+        put_on(decoder, low_rank(tuning.rank), "tuned", Active())
     freeze(decoder, options.loop.freeze)
-    rate = options.lr or RATES[tuning.method] * (128 / model.config.hidden_size) ** 0.5
+    rate = options.lr or rate_of(tuning.method, model.config.hidden_size)
     decoder.to(default_device())
     batch = options.batch_tokens or ROWS_A_STEP * corpus.rows.length
     world = World()

@@ -151,6 +151,10 @@ class Bart(EncoderDecoder):
         return self.model.shared
 
     @property
+    def embedding_scale(self) -> float:
+        return self.model.encoder.scale
+
+    @property
     def blocks(self) -> Sequence[nn.Module]:
         return [*self.model.encoder.layers, *self.model.decoder.layers]
 

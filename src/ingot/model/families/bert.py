@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ingot.model.attention import split_heads
+from ingot.model.cache import CacheRows
 from ingot.model.config import Json, ModelConfig, activation, only
 from ingot.model.encoder import Encoder
 from ingot.model.layers import ACTIVATE, Embedding, Family, Look
@@ -53,10 +54,10 @@ class Attention(nn.Module):
         self.output = Added(config, config.hidden_size)
         self.look = Look(config, layer)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, rows: CacheRows | None) -> Tensor:
         projections = (self.self.query, self.self.key, self.self.value)
         q, k, v = (split_heads(project(x), self.look.head_dim) for project in projections)
-        return self.output(self.look(q, k, v, None, mask, None, self.training), x)
+        return self.output(self.look(q, k, v, None, mask, rows, self.training), x)
 
 
 class Intermediate(nn.Module):
@@ -78,9 +79,9 @@ class Block(nn.Module):
         self.intermediate = Intermediate(config)
         self.output = Added(config, config.intermediate_size)
 
-    def forward(self, x: Tensor, angles: object, mask: Tensor | None, rows: object) -> Tensor:
-        """`angles` and `rows` are not used: positions were added to the embedding, and an encoder has no cache."""
-        x = self.attention(x, mask)
+    def forward(self, x: Tensor, angles: object, mask: Tensor | None, rows: CacheRows | None) -> Tensor:
+        """`angles` are not used: positions were added to the embedding."""
+        x = self.attention(x, mask, rows)
         return self.output(self.intermediate(x), x)
 
 
@@ -123,6 +124,7 @@ class BertLike(Encoder):
     """What the two share; a subclass names the backbone and the head."""
 
     prefix: str
+    takes_prefix = True
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)

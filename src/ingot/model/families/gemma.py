@@ -58,10 +58,15 @@ class GemmaBackbone(LlamaBackbone):
 
     def __init__(self, config: GemmaConfig) -> None:
         super().__init__(config, SandwichBlock, NormAroundOne)
+        self.width = config.hidden_size
 
     def embed(self, ids_BT: Tensor, positions_BT: Tensor) -> Tensor:
         x_BTC = self.embed_tokens(ids_BT)
-        return x_BTC * torch.tensor(x_BTC.shape[-1] ** 0.5, dtype=x_BTC.dtype)
+        return x_BTC * torch.tensor(self.embedding_scale, dtype=x_BTC.dtype)
+
+    @property
+    def embedding_scale(self) -> float:
+        return float(self.width**0.5)
 
 
 def gemma2(config: Json) -> GemmaConfig:

@@ -24,7 +24,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ingot.adapt.lora import ALL_LINEAR, LoRAConfig, wrap
+from ingot.adapt.active import Active
+from ingot.adapt.lora import low_rank
+from ingot.adapt.methods import put_on
 from ingot.data.objectives.lesson import Lesson
 from ingot.data.objectives.options import ObjectiveOptions
 from ingot.data.objectives.span_corruption import target_width
@@ -160,8 +162,7 @@ def _bytes(parameters: Iterable[nn.Parameter], trained: bool = False) -> float:
 def _network(setting: Setting) -> Network:
     network = make_network(_plain(setting.config))
     if setting.method == "lora":
-        network.requires_grad_(False)
-        wrap(network, LoRAConfig(setting.rank, 1.0, 0.0, (ALL_LINEAR,)))
+        put_on(network, low_rank(setting.rank), "tuned", Active())
     return network.train()
 
 

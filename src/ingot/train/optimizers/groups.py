@@ -14,6 +14,8 @@ from typing import Literal
 
 from torch import nn
 
+from ingot.adapt.before import Part
+from ingot.adapt.lora import LoRAEmbedding
 from ingot.core.errors import fail, nearest
 from ingot.core.progress import say
 
@@ -47,7 +49,8 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[Group]:
     """The parameters that train, in groups; a group with nothing in it is left out."""
-    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    tables = [module for module in model.modules() if isinstance(module, nn.Embedding | Part | LoRAEmbedding)]
+    embeddings = {id(parameter) for module in tables for parameter in module.parameters(recurse=False)}
     head = id(getattr(model, "head_weight", None))
     found: dict[Kind, dict[str, nn.Parameter]] = {"matrix": {}, "head": {}, "embedding": {}, "vector": {}}
     for name, parameter in trainable(model).items():
@@ -73,7 +76,7 @@ def split_groups(groups: list[Group], numbers: int) -> list[list[Group]]:
 def _kind(parameter: nn.Parameter, embeddings: set[int], head: int) -> Kind:
     if id(parameter) in embeddings:
         return "embedding"
-    if parameter.dim() < 2:
+    if parameter.dim() < 2 or 1 in parameter.shape:
         return "vector"
     return "head" if id(parameter) == head else "matrix"
 
