@@ -187,6 +187,26 @@ def test_generation_with_an_adapter_is_greedy_step_by_step(method: str, base: Pa
     assert found[0].tokens == ids[3:]
 
 
+@pytest.mark.parametrize("method", ["lora", "ia3", "prompt"])
+def test_an_encoder_decoder_writes_with_an_adapter(method: str, tmp_path: Path) -> None:
+    """Sources of different lengths in one batch, more than there are slots: a prompt lies in front of each."""
+    from ingot.infer.engine import generate
+    from ingot.infer.sampling import Sampling
+
+    ends = {"eos_token_id": 1, "pad_token_id": 0, "decoder_start_token_id": 0}
+    write(tmp_path / "a", write_model(tmp_path / "t5", T5 | ends), method)
+    model, plain = load(f"{tmp_path / 't5'}+{tmp_path / 'a'}"), load(tmp_path / "t5")
+    sources = [[5, 6, 7], [9], list(range(10, 40))]
+    control = Sampling(temperature=0, max_tokens=6, ignore_eos=True)
+    for source, sequence in zip(sources, generate(model, sources, control, num_slots=2), strict=True):
+        ids = [0]
+        for _ in range(6):
+            ids.append(int(model.logits([ids], [source])[0, -1].argmax()))
+        assert sequence.tokens == ids[1:]
+    far = (model.logits([[0, 4]], [sources[2]]) - plain.logits([[0, 4]], [sources[2]])).abs().max()
+    assert far > 1e-3
+
+
 def test_projection_is_trained_and_left_behind(base: Path, tmp_path: Path) -> None:
     adapter = tuned(base, tmp_path / "a", method="prefix", prompt={"projection": 8, "tokens": 4})
     assert list(adapter.tensors) == ["prompt_embeddings"]

@@ -93,6 +93,20 @@ def test_tuning_by_prefixes_makes_and_keeps_the_mark(base: str, method: str, fol
         assert error.value.code == "reads-both-ways"
 
 
+def test_adapters_made_of_adapters_keep_the_mark_and_take_it_out(folder: Path, tmp_path: Path) -> None:
+    base, chats = str(folder / "causal"), folder / "chat.jsonl"
+    both = ingot.tune(base, data=chats, out=tmp_path / "both", **ANSWER, **QUICK).path
+    plain = ingot.tune(base, data=chats, out=tmp_path / "plain", **QUICK).path
+    added = ingot.adapters_add(str(both), str(both), out=tmp_path / "added", method="svd", weights=[0.5, 0.5])
+    assert load(f"{base}+{added.path}").config.prefix_lm
+    with pytest.raises(IngotError, match="prefix_lm") as error:
+        ingot.adapters_add(str(both), str(plain), out=tmp_path / "x")
+    assert error.value.code == "merge-config"
+    merged = ingot.merge(f"{base}+{both}", out=tmp_path / "merged", tokens=64)
+    again = ingot.adapters_unmerge(f"{merged.path}+{both}", out=tmp_path / "again")
+    assert (load(merged.path).config.prefix_lm, load(again.path).config.prefix_lm) == (True, False)
+
+
 def test_what_is_made_of_a_model_reads_as_it_does(folder: Path, tmp_path: Path) -> None:
     both = str(folder / "both")
     made = [

@@ -1,8 +1,8 @@
 """PEFT's adapter files, read and written: `adapter_config.json` and `adapter_model.safetensors`.
 
 What PEFT has no key for stands in hallmark.json: which base it was trained on, by digest, which adapters lay below, and
-that prompts are read in both directions. A key that changes the result and that we do not compute is refused by name,
-an unknown key too.
+that it taught the base to read prompts in both directions. A key that changes the result and that we do not compute is
+refused by name, an unknown key too.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ingot.core.model_dir import Draft, ModelDir
 from ingot.model.config import PREFIX_LM
 from ingot.model.decoder import Decoder
 from ingot.model.encoder_decoder import EncoderDecoder
+from ingot.model.network import Network
 from ingot.model.transformer import Transformer
 from ingot.model.weights import check_finite, read_tensor, spec_of, write_tensors
 
@@ -146,15 +147,20 @@ def check_base(adapter: ModelDir, base: ModelDir, below: Sequence[ModelDir] = ()
                    given=", ".join(each.name for each in below) or "-")  # fmt: skip
 
 
+def teaches_both_ways(adapter: ModelDir) -> bool:
+    """Whether an adapter makes a base that reads from left to right read prompts in both directions."""
+    return bool(adapter.hallmark and adapter.hallmark.step.numbers.get(PREFIX_LM))
+
+
 def apply_adapter(
-    network: nn.Module,
+    network: Network,
     adapter: ModelDir,
     base: ModelDir | None,
     active: Active,
     below: Sequence[ModelDir] = (),
 ) -> Settings:
-    """Put an adapter on `network` and load its tensors, strictly; all else is frozen. Without a base its fingerprint
-    is not compared. One that was learnt on prompts read in both directions makes the network read so."""
+    """Put an adapter on `network` and load its tensors, strictly; all else is frozen. One that was learnt on prompts
+    read in both directions makes the network read so. Without a base its fingerprint is not compared."""
     if base is not None:
         check_base(adapter, base, below)
     settings, name = read_settings(adapter), adapter.name
@@ -173,8 +179,7 @@ def apply_adapter(
         loaded[expected[key]] = tensor.to(device, present.dtype)
     network.load_state_dict(loaded, strict=False, assign=True)
     network.requires_grad_(False)
-    if adapter.hallmark and adapter.hallmark.step.numbers.get(PREFIX_LM):
-        assert isinstance(network, Transformer)
+    if teaches_both_ways(adapter):
         network.config = dataclasses.replace(network.config, prefix_lm=True)
     return settings
 

@@ -86,7 +86,7 @@ def tokenizer_extend(options: TokenizerExtendOptions) -> ModelDir:
         if options.old_data:
             draft.read_data(options.old_data, licence_of(options.old_data))
         grown = Grown(weights, extension, rows)
-        write_config(draft, weights.base, {"vocab_size": grown.size} | weights.changes)
+        write_config(draft, weights, {"vocab_size": grown.size})
         write_extension(extension, weights.base.path, draft.path)
         grown.write(draft)
         after = load(draft.path)

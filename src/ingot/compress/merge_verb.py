@@ -86,7 +86,7 @@ def merge(options: MergeOptions) -> ModelDir:
     make = partial(_merged, sources, method) if len(sources) > 1 else sources[0].read
     with ModelDir.create(options.out, "merge", options) as draft:
         draft.parents, draft.seed = [parent for source in sources for parent in source.parents], options.seed
-        write_config(draft, sources[0].base, sources[0].changes)
+        write_config(draft, sources[0])
         _write(draft, sources[0], make)
         draft.prove("tensors that differ when recomputed", *_recompute(draft, sources[0], make))
         draft.numbers = _report(draft, sources, options)

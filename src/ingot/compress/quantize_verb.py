@@ -55,7 +55,7 @@ def quantize(options: QuantizeOptions) -> ModelDir:
         say("group-adjusted", size=scheme.group_size, layers=", ".join(scheme.targets))
     with ModelDir.create(options.out, "quantize", options) as draft:
         draft.parents, draft.seed = weights.parents, options.seed
-        write_config(draft, weights.base, {"quantization_config": planned.quantization.section()} | weights.changes)
+        write_config(draft, weights, {"quantization_config": planned.quantization.section()})
         written = write(draft, weights, planned, options.method, text("quantizing"))
         prove(draft, written)
         draft.numbers = _sizes(draft, weights, planned, written) | _measure(draft, weights, options)

@@ -81,8 +81,8 @@ class Weights:
     @property
     def changes(self) -> dict[str, Any]:
         """What adapters change of the config."""
-        parted = {"tie_word_embeddings": False} if self._parted else {}
-        return parted | ({PREFIX_LM: True} if self.network.config.prefix_lm else {})
+        directions = {PREFIX_LM: True} if self.network.config.prefix_lm else {}
+        return directions | ({"tie_word_embeddings": False} if self._parted else {})
 
     @property
     def names(self) -> list[str]:
@@ -178,9 +178,11 @@ def digest(tensor: Tensor) -> str:
     return hashlib.sha256(f"{tensor.dtype}{tuple(tensor.shape)}".encode() + content.tobytes()).hexdigest()
 
 
-def write_config(draft: Draft, parent: ModelDir, changes: dict[str, Any] | None = None) -> None:
-    """Config, generation config and text files of the parent; `changes` replace keys of the config."""
-    draft.write_json("config.json", parent.config | (changes or {}))
+def write_config(draft: Draft, weights: Weights, changes: dict[str, Any] | None = None) -> None:
+    """Config, generation config and text files of a model with its adapters; `changes` replace keys of the
+    config."""
+    parent = weights.base
+    draft.write_json("config.json", parent.config | weights.changes | (changes or {}))
     if (parent.path / GENERATION).exists():
         (draft.path / GENERATION).write_bytes((parent.path / GENERATION).read_bytes())
     draft.copy_text_files(parent)

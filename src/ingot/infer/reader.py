@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ingot.adapt.load import LanguageModel
+from ingot.adapt.methods import length_in_front
 from ingot.core.errors import fail
 from ingot.data.objectives.special import end_id, known_sentinels
 from ingot.text.chat import render
@@ -49,7 +50,7 @@ class Start:
 @dataclass(frozen=True)
 class Reader:
     """What of a model decides how it reads. `start_id`: what an answer begins behind in an encoder-decoder, None in a
-    decoder; `crossing`: see `ModelConfig.crossing`."""
+    decoder; `crossing`: see `ModelConfig.crossing`. It and the window are less what adapters put in front."""
 
     vocab_size: int
     window: int
@@ -61,8 +62,7 @@ class Reader:
     def of(cls, model: LanguageModel) -> Reader:
         """Raises `does-not-write`, `no-decoder-start`."""
         config = model.writer.config
-        front = config.max_length - model.max_length  # what adapters put in front of every text
-        crossing = None if config.crossing is None else config.crossing - front
+        crossing = None if config.crossing is None else config.crossing - length_in_front(model.network)
         return cls(config.vocab_size, model.max_length, crossing, config.prefix_lm, model.start_id)
 
     @property

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ingot.adapt.load import LanguageModel
-from ingot.core.errors import fail
+from ingot.adapt.methods import length_in_front
 from ingot.infer.sequence import Sequence
 from ingot.model.cache import KVCache, SlotRows, SourceRows
 from ingot.model.encoder_decoder import EncoderDecoder
@@ -28,8 +28,6 @@ class Runner:
     def __init__(self, model: LanguageModel, num_slots: int) -> None:
         self.model = model
         self.network = model.writer
-        if isinstance(self.network, EncoderDecoder) and self.network.before is not None:
-            raise fail("source-behind-prompt", model=model.name)
         self.cache = self._new_cache(num_slots)
         self.sources = self._new_cache(num_slots) if isinstance(self.network, EncoderDecoder) else None
 
@@ -53,7 +51,7 @@ class Runner:
         slots_B = self._tensor([sequence.slot for sequence in group])
         rows = SlotRows.at(self.cache, slots_B, positions_BT)
         if self.sources is not None:
-            lengths_B = self._tensor([len(sequence.start.source) for sequence in group])
+            lengths_B = self._tensor([sequence.source_cached for sequence in group])
             return self.network(ids_BT, positions_BT, rows=rows, source=SourceRows.at(self.sources, slots_B, lengths_B))
         lengths_B = self._tensor([len(sequence.start.ids) for sequence in group])
         prefix_BT = None
@@ -68,15 +66,15 @@ class Runner:
         assert self.sources is not None
         assert isinstance(self.network, EncoderDecoder)
         width = max(sequence.source_left for sequence in group)
-        self._make_room(self.sources, width)
+        self._make_room(self.sources, width + length_in_front(self.network))
         ids_BS = self._padded([sequence.start.source for sequence in group], width)
         order_BS = torch.arange(width, device=self.model.device).expand(ids_BS.shape)
         lengths_B1 = self._tensor([[len(sequence.start.source)] for sequence in group])
         segments_BS = (order_BS < lengths_B1).long() - 1  # padding is -1
         slots_B = self._tensor([sequence.slot for sequence in group])
-        self.network.keep_source(ids_BS, segments_BS, SlotRows.at(self.sources, slots_B, order_BS))
-        for sequence in group:
-            sequence.source_cached = True
+        kept_B = self.network.keep_source(ids_BS, segments_BS, self.sources, slots_B)
+        for sequence, kept in zip(group, kept_B.tolist(), strict=True):
+            sequence.source_cached = kept
 
     def _new_cache(self, num_slots: int) -> KVCache:
         capacity = min(self.model.max_length, FIRST_CAPACITY)

@@ -49,7 +49,8 @@ class Sequence:
     tokens: all that was generated, an end token and the tokens of a stop string included. text: what they say up to
     an end token or stop string. seed: the one that was used. finish_reason: None while running, "stop" (end token or
     stop string, see stop_reason), "length" (max_tokens or the window), "cancelled", "error" (a step failed).
-    num_cached: how many of start.ids and tokens the cache holds; source_cached: whether it holds the source.
+    num_cached: how many of start.ids and tokens the cache holds; source_cached: how many tokens of the source, and of
+    what an adapter puts in front of it, are held.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Sequence:
         self.stop_reason: int | str | None = None
         self.slot: int | None = None
         self.num_cached = 0
-        self.source_cached = False
+        self.source_cached = 0
         self._limit = limit
         self._generation = generation
         self._seen = dict.fromkeys(start.ids, 0)

@@ -1,4 +1,4 @@
-"""What every layer needs to know of one forward pass, worked out once: positions and masks."""
+"""What every layer needs to know of one forward pass, worked out once: positions, masks, what stands in front."""
 
 from __future__ import annotations
 

@@ -77,11 +77,11 @@ class Decoder(Transformer):
         lengths_BT = None if lengths_B is None else lengths_B[:, None].expand(ids_BT.shape)
         if lengths_BT is None and self.config.crossing is not None:
             lengths_BT = text_lengths(positions_BT, segments_BT)
-        if before is None:
-            return self._through(ids_BT, positions_BT, lengths_BT, mask_of, rows)
-        front_B1 = before.lengths_B[:, None]
-        lengths_BT = None if lengths_BT is None else lengths_BT + front_B1
-        return self._through(ids_BT, positions_BT + front_B1, lengths_BT, mask_of, RowsBehind(before, rows))
+        seen: CacheRows | None = rows
+        if before is not None:
+            seen, positions_BT = RowsBehind(before, rows), positions_BT + before.lengths_B[:, None]
+            lengths_BT = None if lengths_BT is None else lengths_BT + before.lengths_B[:, None]
+        return self._through(ids_BT, positions_BT, lengths_BT, mask_of, seen)
 
     def remember(self, ids_BT: Tensor) -> Recorder:
         """The keys and values of every layer once `ids_BT` were read alone."""

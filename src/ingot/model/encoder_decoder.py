@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ingot.model.attention import visible
-from ingot.model.cache import CacheRows, Keys, SlotRows, SourceRows
+from ingot.model.cache import CacheRows, Keys, KVCache, SlotRows, SourceRows
 from ingot.model.context import default_positions, key_positions
 from ingot.model.transformer import Transformer
 
@@ -92,27 +92,38 @@ class EncoderDecoder(Transformer):
             mask = visible(positions_BT, keys_BS, None)
             return self.decode(ids_BT, Target(positions_BT, keys_BS, mask, source, source.visible(), rows))
         assert source_ids_BS is not None, "an encoder-decoder needs a source"
-        if self.before is not None:
-            source_ids_BS, _, source_segments_BS, _ = self.before.put(source_ids_BS, source_segments_BS)
+        source_ids_BS, source_segments_BS = self._with_front(source_ids_BS, source_segments_BS)
         across = None if source_segments_BS is None else _across(ids_BT, segments_BT, source_segments_BS)
-        memory_BSC = self.encoded(source_ids_BS, source_segments_BS)
+        memory_BSC = self._encoded(source_ids_BS, source_segments_BS)
         order_BT = default_positions(ids_BT)
         pair = None if segments_BT is None else (segments_BT, segments_BT)
         mask = visible(order_BT, order_BT, None, pair)
         return self.decode(ids_BT, Target(positions_BT, positions_BT, mask, memory_BSC, across))
 
-    def encoded(self, ids_BS: Tensor, segments_BS: Tensor | None) -> Tensor:
+    def keep_source(self, ids_BS: Tensor, segments_BS: Tensor, cache: KVCache, slots_B: Tensor) -> Tensor:
+        """Encode sources and write every decoder layer's keys and values of them to a cache. How many each row has
+        there, (B,): its tokens, and those that an adapter puts in front of them."""
+        front_BS, inside_BS = self._with_front(ids_BS, segments_BS)
+        assert inside_BS is not None
+        memory_BSC = self._encoded(front_BS, inside_BS)
+        rows = SlotRows.at(cache, slots_B, default_positions(front_BS))
+        for layer, attention in enumerate(self.cross_attentions):
+            rows.append(layer, attention.keys(memory_BSC))
+        return (inside_BS >= 0).sum(1)
+
+    def _with_front(self, ids_BS: Tensor, segments_BS: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Sources and their segments, behind what an adapter puts in front of each."""
+        if self.before is None:
+            return ids_BS, segments_BS
+        front = self.before.put(ids_BS, segments_BS)
+        return front.ids_BT, front.segments_BT
+
+    def _encoded(self, ids_BS: Tensor, segments_BS: Tensor | None) -> Tensor:
         """The sources' hidden states, (B, S, C), each segment read alone."""
         if segments_BS is None:
             return self.encode(ids_BS, default_positions(ids_BS), None)
         inside = (segments_BS[:, :, None] == segments_BS[:, None, :])[:, None]
         return self.encode(ids_BS, within_segment(segments_BS), inside)
-
-    def keep_source(self, ids_BS: Tensor, segments_BS: Tensor, rows: CacheRows) -> None:
-        """Encode sources and write every decoder layer's keys and values of them to a cache."""
-        memory_BSC = self.encoded(ids_BS, segments_BS)
-        for layer, attention in enumerate(self.cross_attentions):
-            rows.append(layer, attention.keys(memory_BSC))
 
 
 def within_segment(segments_BS: Tensor) -> Tensor:

@@ -176,7 +176,7 @@ def _write(draft: Draft, model: LanguageModel, settings: Settings | None, object
         prove(draft, model.network, load(draft.path), "the re-opened directory with the model in memory")
         return
     write_adapter(draft, model.network, TUNED, settings, model.model_dir, model.adapter_dirs)
-    if objective.both_ways:
+    if objective.both_ways and not model.config.prefix_lm:
         draft.numbers[PREFIX_LM] = True
     reopened = load(f"{model.reference}+{draft.path}")
     prove(draft, model.network, reopened, "the base with the re-opened adapter, with the model in memory")

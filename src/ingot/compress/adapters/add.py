@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from pydantic import field_validator
 
-from ingot.adapt.files import CONFIG, read_settings
+from ingot.adapt.files import CONFIG, read_settings, teaches_both_ways
 from ingot.adapt.ia3 import IA3
 from ingot.compress.adapters.low_rank import Update, nearest_of_rank, read_low_rank
 from ingot.core.errors import fail, nearest
@@ -22,6 +22,7 @@ from ingot.core.files import refuse_nonempty
 from ingot.core.model_dir import Draft, ModelDir
 from ingot.core.options import Options, argument, option, required, verb
 from ingot.core.progress import say
+from ingot.model.config import PREFIX_LM
 from ingot.model.weights import read_tensors, spec_of, write_tensors
 
 CAT_TOLERANCE = 1e-6
@@ -103,6 +104,7 @@ def adapters_add(options: AdaptersAddOptions) -> ModelDir:
     with ModelDir.create(options.out, "adapters add", options) as draft:
         draft.parents = adapters
         draft.numbers |= {"base_weights": base} if base else {}
+        draft.numbers |= {PREFIX_LM: True} if _one_direction(adapters) else {}
         if isinstance(read_settings(adapters[0]), IA3):
             _add_factors(draft, adapters, weights, options.method)
         else:
@@ -123,6 +125,16 @@ def _one_base(adapters: Sequence[ModelDir]) -> str | None:
         (first, a), (second, b) = list(found.items())[:2]
         raise fail("adapters-bases", first=a.path, second=b.path, expected=first[:12], found=second[:12])
     return next(iter(found), None)
+
+
+def _one_direction(adapters: Sequence[ModelDir]) -> bool:
+    """Whether all teach their base to read prompts in both directions. Raises `merge-config` where only some do."""
+    first, *others = adapters
+    for other in others:
+        if teaches_both_ways(other) != teaches_both_ways(first):
+            raise fail("merge-config", first=first.name, other=other.name, key=PREFIX_LM,
+                       found=teaches_both_ways(other), expected=teaches_both_ways(first))  # fmt: skip
+    return teaches_both_ways(first)
 
 
 def _add_updates(

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ingot.adapt.files import teaches_both_ways
 from ingot.adapt.load import load
 from ingot.compress.source import Weights, write_config
 from ingot.core.errors import fail
@@ -24,6 +25,7 @@ from ingot.core.language import text
 from ingot.core.model_dir import Draft, ModelDir
 from ingot.core.options import Options, argument, option, required, verb
 from ingot.core.progress import say, track
+from ingot.model.config import PREFIX_LM
 from ingot.model.encoder_decoder import EncoderDecoder
 from ingot.model.quantized import read_dense_tensor
 from ingot.model.weights import read_tensor, write_tensors
@@ -51,7 +53,7 @@ def adapters_unmerge(options: AdaptersUnmergeOptions) -> ModelDir:
     base = ModelDir.open(options.base) if options.base else None
     with ModelDir.create(options.out, "adapters unmerge", options) as draft:
         draft.parents = weights.parents
-        write_config(draft, weights.base)
+        write_config(draft, weights, {PREFIX_LM: False} if any(map(teaches_both_ways, weights.adapters)) else {})
         spec = {name: (weights.dtype(name), weights.shape(name)) for name in weights.names}
         names = track(weights.names, text("unmerging"), len(weights.names))
         stream = ((name, weights.unmerged(name)) for name in names)
