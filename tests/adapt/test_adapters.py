@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from adapting import put, settings, tuned, write
+from adapting import chats, put, settings, tuned, write
 from peft_pairs import IDS
 
 import ingot
 from ingot.adapt.active import Active
+from ingot.adapt.files import room_in_front
 from ingot.adapt.load import load
 from ingot.adapt.lora import LoRA
 from ingot.adapt.methods import begin, merge, put_on, tensor_names
@@ -20,6 +21,9 @@ from ingot.adapt.targets import Targets
 from ingot.adapt.wrapped import Wrapped, wrapped
 from ingot.core.errors import IngotError
 from ingot.core.model_dir import ModelDir
+from ingot.core.report import Maps
+from ingot.infer.inspection.capture import SELF, look
+from ingot.infer.inspection.page import heads
 from ingot.model.encoder_decoder import EncoderDecoder
 from ingot.model.network import Network
 from tiny import (
@@ -171,6 +175,43 @@ def test_a_front_takes_its_part_of_the_window(base: Path, tmp_path: Path) -> Non
     write(tmp_path / "a", base, "prefix")
     assert load(base).max_length == 128
     assert load(f"{base}+{tmp_path / 'a'}").max_length == 122
+    assert room_in_front([ModelDir.open(tmp_path / "a")]) == 6
+    assert room_in_front([]) == 0
+
+
+@pytest.mark.parametrize("method", ["prefix", "prompt"])
+def test_looking_inside_shows_what_stands_in_front(method: str, base: Path, tmp_path: Path) -> None:
+    """Maps have its columns, and a head's numbers are those of the text's own tokens."""
+    write(tmp_path / "a", base, method)
+    model = load(f"{base}+{tmp_path / 'a'}")
+    seen = look(model.network, IDS[0].tolist())
+    weights_HTS = seen.attention[SELF][1]
+    length = IDS.shape[1]
+    assert weights_HTS.shape[1:] == (length, length + 6)
+    assert torch.allclose(weights_HTS.sum(-1), torch.ones(()), atol=1e-5)
+    head = next(one for one in heads(seen) if (one.layer, one.head) == (1, 2))
+    own = [float(weights_HTS[2, at, at + 6]) for at in range(length)]
+    before = [float(weights_HTS[2, at, at + 5]) for at in range(1, length)]
+    first = [float(weights_HTS[2, at, 6]) for at in range(1, length)]
+    found = (head.own, head.before, head.first)
+    assert found == pytest.approx(tuple(sum(each) / len(each) for each in (own, before, first)))
+    report = ingot.inspect(f"{base}+{tmp_path / 'a'}", prompt="the cat", out=tmp_path / "page")
+    maps = next(section for section in report.sections if isinstance(section, Maps))
+    assert maps.columns == [*(f"[{number}]" for number in range(1, 7)), *maps.rows]
+
+
+def test_ranks_beyond_a_layers_width_are_read_and_not_trained(base: Path, tmp_path: Path) -> None:
+    """Two adapters added up exactly hold the ranks of both."""
+    for name, seed in (("a", 1), ("b", 2)):
+        write(tmp_path / name, base, chosen=LoRA(20, 20.0, 0.0, Targets(("q_proj",))), seed=seed)
+    paths = [str(tmp_path / "a"), str(tmp_path / "b")]
+    ingot.adapters_add(paths, out=tmp_path / "sum")
+    both, one = (load(f"{base}+{path}") for path in ("+".join(paths), tmp_path / "sum"))
+    assert (both.logits(IDS) - one.logits(IDS)).abs().max() <= 1e-5
+    with pytest.raises(IngotError) as error:
+        ingot.tune(str(base), data=chats(tmp_path / "chats.jsonl"), out=tmp_path / "t", rank=40)
+    assert error.value.code == "rank-too-large"
+    assert not (tmp_path / "t").exists()
 
 
 @pytest.mark.parametrize("method", METHODS)

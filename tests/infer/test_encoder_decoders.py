@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mixed import MIXED, prompts, run
 from naive import naive_generate, naive_text
 
 import ingot
@@ -21,27 +22,6 @@ from ingot.infer.sequence import Sequence
 from tiny import BERT, ENCODER_DECODERS, write_model
 
 Tiny = Callable[..., LanguageModel]
-LENGTHS = [1, 2, 5, 17, 40, 3, 90, 8]
-MIXED = [
-    Sampling(temperature=0, max_tokens=12, repetition_penalty=1.3),
-    Sampling(seed=1, max_tokens=20),
-    Sampling(seed=2, temperature=0.7, top_k=20, max_tokens=9),
-    Sampling(seed=3, temperature=1.5, top_p=0.9, max_tokens=15),
-    Sampling(seed=4, min_p=0.02, repetition_penalty=1.3, max_tokens=12),
-    Sampling(seed=5, presence_penalty=0.5, frequency_penalty=0.5, max_tokens=1),
-    Sampling(seed=-6, logit_bias={7: 3.0, 9: -100.0}, max_tokens=5),
-    Sampling(seed=7, min_tokens=6, logit_bias={0: 4.0}, max_tokens=12),
-]
-
-
-def sources(lengths: list[int] = LENGTHS, seed: int = 0) -> list[list[int]]:
-    chooser = random.Random(seed)
-    return [[chooser.randrange(4, 320) for _ in range(length)] for length in lengths]
-
-
-def run(engine: Engine) -> None:
-    while engine.has_work:
-        engine.step()
 
 
 @pytest.mark.slow
@@ -50,8 +30,8 @@ def run(engine: Engine) -> None:
 def test_tokens_equal_the_naive_loop(tiny_pair: Tiny, family: str, num_slots: int) -> None:
     """Sources of many lengths and every kind of sampling in one batch, greedy among them."""
     model = tiny_pair(family)
-    found = generate(model, sources(), MIXED, num_slots)
-    for source, sampling, sequence in zip(sources(), MIXED, found, strict=True):
+    found = generate(model, prompts(), MIXED, num_slots)
+    for source, sampling, sequence in zip(prompts(), MIXED, found, strict=True):
         assert sequence.tokens == naive_generate(model, source, sampling, sequence.seed)
         assert sequence.prompt_ids == source
         assert sequence.text == naive_text(model, [model.start_id], sequence.tokens, [])
@@ -61,10 +41,10 @@ def test_tokens_equal_the_naive_loop(tiny_pair: Tiny, family: str, num_slots: in
 @pytest.mark.parametrize("family", ["t5", "bart"])
 def test_sources_read_apart_give_the_same_tokens(tiny_pair: Tiny, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Most sources are longer than what a step reads together, and both caches have to grow often."""
-    whole = generate(tiny_pair(family), sources(), MIXED)
+    whole = generate(tiny_pair(family), prompts(), MIXED)
     monkeypatch.setattr(module, "FIRST_CAPACITY", 4)
     engine = Engine(tiny_pair(family), num_slots=5, prefill_tokens=7)
-    apart = [engine.submit(source, own) for source, own in zip(sources(), MIXED, strict=True)]
+    apart = [engine.submit(source, own) for source, own in zip(prompts(), MIXED, strict=True)]
     run(engine)
     assert [each.tokens for each in apart] == [each.tokens for each in whole]
     assert sorted(engine._free) == list(range(5))
@@ -74,7 +54,7 @@ def test_a_source_is_encoded_once(tiny_pair: Tiny, monkeypatch: pytest.MonkeyPat
     model = tiny_pair()
     encode, seen = model.network.encode, []
     monkeypatch.setattr(model.network, "encode", lambda *given: seen.append(given[0].shape) or encode(*given))
-    generate(model, sources([3, 5]), Sampling(temperature=0, max_tokens=9, ignore_eos=True))
+    generate(model, prompts([3, 5]), Sampling(temperature=0, max_tokens=9, ignore_eos=True))
     assert seen == [(2, 5)]
 
 
@@ -82,12 +62,12 @@ def test_a_source_is_encoded_once(tiny_pair: Tiny, monkeypatch: pytest.MonkeyPat
 def test_arrivals_and_cancellations_change_nobody_elses_tokens(tiny_pair: Tiny, seed: int) -> None:
     """Slots are used again by other sequences with shorter and longer sources."""
     model, chooser = tiny_pair("marian"), random.Random(seed)
-    expected = [naive_generate(model, source, own, own.seed or 0) for source, own in zip(sources(), MIXED, strict=True)]
+    expected = [naive_generate(model, source, own, own.seed or 0) for source, own in zip(prompts(), MIXED, strict=True)]
     engine, live, todo = Engine(model, num_slots=3, prefill_tokens=16), [], list(range(len(MIXED))) * 2
     while todo or engine.has_work:
         if todo and chooser.random() < 0.5:
             number = todo.pop(chooser.randrange(len(todo)))
-            live.append((number, engine.submit(sources()[number], MIXED[number])))
+            live.append((number, engine.submit(prompts()[number], MIXED[number])))
         if live and chooser.random() < 0.1:
             engine.cancel(chooser.choice(live)[1])
         engine.step()
@@ -100,16 +80,16 @@ def test_arrivals_and_cancellations_change_nobody_elses_tokens(tiny_pair: Tiny, 
 def test_a_long_source_does_not_hold_up_the_others(tiny_pair: Tiny) -> None:
     """It is read in one step, and those that write go on in the same step."""
     engine = Engine(tiny_pair(), num_slots=2, prefill_tokens=8)
-    early = engine.submit(sources()[1], Sampling(max_tokens=50, ignore_eos=True))
+    early = engine.submit(prompts()[1], Sampling(max_tokens=50, ignore_eos=True))
     engine.step()
-    late = engine.submit(sources()[6], Sampling(max_tokens=2, ignore_eos=True))
+    late = engine.submit(prompts()[6], Sampling(max_tokens=2, ignore_eos=True))
     assert {event.sequence for event in engine.step()} == {early, late}
 
 
 @pytest.mark.parametrize("family", ["t5", "bart"])
 def test_source_and_answer_have_a_window_each(tiny_pair: Tiny, family: str) -> None:
     model = tiny_pair(family)
-    (source,) = sources([model.max_length])
+    (source,) = prompts([model.max_length])
     free = Sampling(seed=0, max_tokens=None, ignore_eos=True)
     (sequence,) = generate(model, [source], free)
     assert (sequence.finish_reason, len(sequence.tokens)) == ("length", model.max_length - 1)
@@ -124,7 +104,7 @@ def test_source_and_answer_have_a_window_each(tiny_pair: Tiny, family: str) -> N
 
 
 def answer(model: LanguageModel, **controls: Any) -> Sequence:
-    return generate(model, sources([6]), Sampling(**{"seed": 3, "max_tokens": 6} | controls))[0]
+    return generate(model, prompts([6]), Sampling(**{"seed": 3, "max_tokens": 6} | controls))[0]
 
 
 def test_first_and_last_tokens_are_forced(tiny_pair: Tiny) -> None:
@@ -159,7 +139,7 @@ def test_generation_config_speaks_before_config(tiny_pair: Tiny, tmp_path: Path)
     model = load(tmp_path / "m")
     said = answer(model, temperature=0, max_tokens=20)
     assert favourite not in said.tokens
-    assert said.tokens == naive_generate(model, sources([6])[0], said.sampling, said.seed)
+    assert said.tokens == naive_generate(model, prompts([6])[0], said.sampling, said.seed)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Decoders that read a prompt in both directions: the engine, likelihood and the looking glass agree with training."""
 
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mixed import MIXED, prompts, run
 from naive import naive_generate
-from test_encoder_decoders import MIXED, run
 from test_reader import watched
 
 from ingot import IngotError
@@ -28,12 +27,6 @@ from tiny import BERT, CONFIGS, T5, write_model
 
 Tiny = Callable[..., LanguageModel]
 FAMILIES = sorted(CONFIGS)
-LENGTHS = [1, 2, 5, 17, 40, 3, 90, 8]
-
-
-def prompts(lengths: list[int] = LENGTHS, seed: int = 0) -> list[list[int]]:
-    chooser = random.Random(seed)
-    return [[chooser.randrange(4, 320) for _ in range(length)] for length in lengths]
 
 
 @torch.no_grad()

@@ -27,7 +27,7 @@ from ingot.train import corpus as reading
 from ingot.train.account import Account
 from ingot.train.corpus import prepare
 from ingot.train.reading import ConversationOptions, read_conversations
-from tiny import LLAMA, write_model, write_tokenizer
+from tiny import GPT2, LLAMA, write_model, write_tokenizer
 
 pytestmark = pytest.mark.slow
 
@@ -181,6 +181,15 @@ def test_conversations_in_files_are_those_in_memory(model: Path, tmp_path: Path)
         expected.documents(row) for row in range(len(expected))
     ]
     assert found.names(7) == "chats.jsonl:8"
+
+
+@pytest.mark.parametrize("method", ["prefix", "prompt"])
+def test_held_out_text_leaves_room_for_what_stands_in_front(method: str, tmp_path: Path) -> None:
+    """GPT-2 has no position beyond its window, which the sixteen tokens in front are part of."""
+    model = write_model(tmp_path / "gpt2", GPT2, tokenizer=write_tokenizer(tmp_path / "tok"))
+    text = write(tmp_path / "text.jsonl", [{"text": line * 8, "licence": "CC0-1.0"} for line in TEXTS])
+    made = tune(model, text, tmp_path / "t", as_text=True, method=method, corpus={"heldout": 0.3})
+    assert made.hallmark.step.numbers["heldout_loss"] > 0
 
 
 def test_a_corpus_streams_by(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from ingot.adapt.active import Active
 from ingot.adapt.methods import READERS, Settings, put_on, tensor_names, tensors
+from ingot.adapt.prefix import Prefix
+from ingot.adapt.prompt import Prompt
 from ingot.adapt.targets import HEADS
-from ingot.core.errors import fail, nearest
+from ingot.core.errors import IngotError, fail, nearest
 from ingot.core.files import tree_digest
 from ingot.core.model_dir import Draft, ModelDir
 from ingot.model.config import PREFIX_LM
@@ -127,10 +129,16 @@ def read_settings(adapter: ModelDir) -> Settings:
         return READERS[str(kind)](config, path)
     except KeyError as error:
         raise fail("missing-config-key", path=path, key=error.args[0]) from None
+    except IngotError:
+        raise
     except (TypeError, ValueError) as error:
-        if type(error).__name__ == "IngotError":
-            raise
         raise fail("bad-json", path=path, reason=str(error)) from None
+
+
+def room_in_front(adapters: Sequence[ModelDir]) -> int:
+    """Positions that adapters will take from every text's window, by what their files say."""
+    found = [read_settings(adapter) for adapter in adapters]
+    return max((settings.length for settings in found if isinstance(settings, Prefix | Prompt)), default=0)
 
 
 def check_base(adapter: ModelDir, base: ModelDir, below: Sequence[ModelDir] = ()) -> None:

@@ -10,7 +10,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -140,17 +140,23 @@ class LoRA:
         rank, alpha = by_pattern(self.by_rank, name, self.rank), by_pattern(self.by_alpha, name, self.alpha)
         return rank, alpha / (math.sqrt(rank) if self.rslora else rank)
 
+    def refuse_idle_rank(self, network: nn.Module) -> None:
+        """Raises `rank-too-large` where a layer has no room for so many ranks: to train them is a mistake. (Files may
+        hold more: adapters added up exactly do.)"""
+        found = layers(network)
+        for name in self.targets.select(network):
+            rank, weight = self.scale(name)[0], cast(Tensor, origin(found[name]).weight)
+            if rank > min(weight.shape):
+                raise fail("rank-too-large", rank=rank, module=name, limit=min(weight.shape))
+
     def attach(self, network: nn.Module, adapter: str, active: Active) -> None:
-        """Wrap the layers in place. Raises `no-target-modules`, `rank-too-large`."""
+        """Wrap the layers in place. Raises `no-target-modules`."""
         names, saved = self.targets.select(network), self.targets.saved(network)
         untie(network, [*names, *saved])
         found = layers(network)
         for name in names:
             rank, scale = self.scale(name)
             kind: Any = self.layer if is_linear(found[name]) else self.embedding
-            weight: Any = origin(found[name]).weight
-            if rank > min(weight.shape):
-                raise fail("rank-too-large", rank=rank, module=name, limit=min(weight.shape))
             replace(network, name, kind(found[name], adapter, active, rank, scale, self.dropout))
         save_modules(network, saved, adapter, active)
 

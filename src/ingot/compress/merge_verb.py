@@ -26,7 +26,7 @@ from ingot.core.errors import fail, nearest
 from ingot.core.files import refuse_nonempty
 from ingot.core.language import text
 from ingot.core.model_dir import Draft, ModelDir
-from ingot.core.options import Options, argument, option, required, verb
+from ingot.core.options import Options, argument, numbers_listed, option, references_listed, required, verb
 from ingot.core.progress import track, warn
 from ingot.model.decoder import Decoder
 from ingot.model.encoder_decoder import EncoderDecoder
@@ -58,21 +58,8 @@ class MergeOptions(Options):
     tokens: int = option(32768, "at most about so many tokens are compared", ge=64)
     seed: int = option(0, "seed of the tokens that are compared", ge=0)
 
-    @field_validator("weights", mode="before")
-    @classmethod
-    def _split(cls, found: object) -> object:
-        """ "0.3,0.7", or a list whose entries may hold commas, to numbers."""
-        entries = found if isinstance(found, list | tuple) else [found]
-        words = [word for entry in entries for word in str(entry).split(",") if word.strip()]
-        try:
-            return [float(word) for word in words]
-        except ValueError:
-            raise ValueError("expected numbers, for example 0.3,0.7") from None
-
-    @field_validator("models", mode="before")
-    @classmethod
-    def _listed(cls, found: object) -> object:
-        return [str(found)] if isinstance(found, str | Path) else [str(entry) for entry in found]  # type: ignore[attr-defined]
+    _weights = field_validator("weights", mode="before")(numbers_listed)
+    _models = field_validator("models", mode="before")(references_listed)
 
 
 @verb(MergeOptions)

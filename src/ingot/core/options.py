@@ -146,3 +146,19 @@ def _fields_at(options: type[BaseModel], path: tuple[int | str, ...]) -> list[st
         groups = [group for group in (annotation, *get_args(annotation)) if isinstance(group, type)]
         current = next((group for group in groups if issubclass(group, BaseModel)), current)
     return list(current.model_fields)
+
+
+def numbers_listed(found: object) -> list[float]:
+    """ "0.3,0.7", or a list whose entries may hold commas, as numbers. Raises ValueError."""
+    entries = found if isinstance(found, list | tuple) else [found]
+    words = [word for entry in entries for word in str(entry).split(",") if word.strip()]
+    try:
+        return [float(word) for word in words]
+    except ValueError:
+        raise ValueError("expected numbers, for example 0.3,0.7") from None
+
+
+def references_listed(found: object) -> list[str]:
+    """A reference or path, or several, as words."""
+    entries = found if isinstance(found, list | tuple) else [found]
+    return [str(entry) for entry in entries]

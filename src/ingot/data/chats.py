@@ -7,14 +7,14 @@ by file and line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ingot.core.errors import IngotError, fail
 from ingot.core.language import text
 from ingot.core.progress import warn
-from ingot.data.chat_forms import FORMS, find_form, unread
+from ingot.data.chat_forms import FORMS, Form, find_form, unread
 from ingot.data.files import check_text
 from ingot.data.licence import stated_licence
 from ingot.data.pair_forms import kind_of
@@ -55,10 +55,7 @@ def read_chats(path: str | Path, *, skip_bad: bool = False) -> Iterator[Chat]:
 
 def chat_of(path: Path, line: int, record: dict[str, Any], licence: str | None = None) -> Chat:
     """A record as a conversation. Raises what `read_chats` says of it."""
-    require_kind("chats", path, line, record)
-    name = find_form(record, FORMS)
-    if name is None:
-        raise unknown_form(path, line, record)
+    name = form_of("chats", FORMS, path, line, record)
 
     def read() -> Chat:
         messages, first = FORMS[name].read(record)
@@ -74,18 +71,18 @@ def chat_of(path: Path, line: int, record: dict[str, Any], licence: str | None =
     return chat
 
 
-def require_kind(kind: str, path: Path, line: int, record: dict[str, Any]) -> None:
-    """Raises `other-kind` where a record is no conversation (or pair, or labelled answer) but one of the others."""
+def form_of(kind: str, forms: Mapping[str, Form[Any]], path: Path, line: int, record: dict[str, Any]) -> str:
+    """Which of the forms of a kind a record has. Raises `other-kind` where it is of another kind (a conversation, a
+    pair, a labelled answer), and `unknown-chat-format` with its keys."""
     found = kind_of(record)
     if found != kind:
         raise fail("other-kind", path=path, line=line, place=place(path, line), found=text(f"kind-{found}"),
                    wanted=text(f"kind-{kind}"), more="")  # fmt: skip
-
-
-def unknown_form(path: Path, line: int, record: dict[str, Any]) -> IngotError:
-    """`unknown-chat-format` with the record's keys."""
-    found = ", ".join(map(str, record)) or "-"
-    return fail("unknown-chat-format", path=path, line=line, place=place(path, line), found=found, more="")
+    name = find_form(record, forms)
+    if name is None:
+        keys = ", ".join(map(str, record)) or "-"
+        raise fail("unknown-chat-format", path=path, line=line, place=place(path, line), found=keys, more="")
+    return name
 
 
 def explained(path: Path, line: int, read: Callable[[], T]) -> T:

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 from ingot.core.errors import fail
 from ingot.core.progress import track, warn
-from ingot.data.chat_forms import FORMS, find_form, unread
-from ingot.data.chats import Chat, TemplateWatch, check_strings, explained, render_at, require_kind, unknown_form
+from ingot.data.chat_forms import FORMS, unread
+from ingot.data.chats import Chat, TemplateWatch, check_strings, explained, form_of, render_at
 from ingot.data.licence import stated_licence
 from ingot.data.pair_forms import LABELS, PAIR_FORMS, label_of, sides
 from ingot.data.records import places, stream
@@ -112,10 +112,7 @@ def read_labelled(path: str | Path, *, skip_bad: bool = False) -> list[Labelled]
 
 def pair_of(path: Path, line: int, record: dict[str, Any], licence: str | None = None) -> Pair:
     """A record as a pair. Raises what `read_pairs` says of it."""
-    require_kind("pairs", path, line, record)
-    name = find_form(record, PAIR_FORMS)
-    if name is None:
-        raise unknown_form(path, line, record)
+    name = form_of("pairs", PAIR_FORMS, path, line, record)
 
     def read() -> Pair:
         prompt, chosen, rejected, ranked = sides(record, PAIR_FORMS[name])
@@ -133,10 +130,7 @@ def pair_of(path: Path, line: int, record: dict[str, Any], licence: str | None =
 
 def labelled_of(path: Path, line: int, record: dict[str, Any], licence: str | None = None) -> Labelled:
     """A record as a labelled answer: the last turn of a conversation, or its completion."""
-    require_kind("labelled", path, line, record)
-    name = find_form(record, FORMS)
-    if name is None:
-        raise unknown_form(path, line, record)
+    name = form_of("labelled", FORMS, path, line, record)
 
     def read() -> Labelled:
         good = label_of(record)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ingot.adapt.files import room_in_front
 from ingot.adapt.load import check_sizes
 from ingot.core.errors import fail, nearest
 from ingot.core.model_dir import ModelDir, split_reference
@@ -62,7 +63,7 @@ def _open(name: str, reference: str, needs: Needs) -> Entrant:
         digest="+".join(part.digest for part in parts),
         byte_size=sum(file.stat().st_size for part in parts for file in {e.file for e in part.tensors.values()}),
         tokenizer=tokenizer.digest,
-        window=config.max_length,
+        window=config.max_length - room_in_front(parts[1:]),
         form=form_of(config),
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import field_validator
 
-from ingot.core.options import Options, argument, option, required
+from ingot.core.options import Options, argument, option, references_listed, required
 
 
 class ClozeOptions(Options):
@@ -52,13 +52,7 @@ class EvaluateOptions(Options):
         words = [word.strip() for entry in entries for word in str(entry).split(",")]
         return list(dict.fromkeys(word for word in words if word))
 
-    @field_validator("models", mode="before")
-    @classmethod
-    def _listed(cls, found: object) -> object:
-        """One reference stands for a list of one."""
-        if isinstance(found, str | Path):
-            return [str(found)]
-        return [str(entry) for entry in found] if isinstance(found, list | tuple) else found
+    _models = field_validator("models", mode="before")(references_listed)
 
     @field_validator("baseline", mode="before")
     @classmethod

@@ -81,8 +81,13 @@ def settings_of(method: Method, rank: int, lora: LoRAOptions, prompt: PromptOpti
 
 
 def put_on_or_free(model: LanguageModel, settings: Settings | None) -> None:
-    """Decide which parameters train: the new adapter's; or all, once adapters that were there are merged."""
+    """Decide which parameters train: the new adapter's; or all, once adapters that were there are merged.
+
+    Raises `rank-too-large`, and what the adapter raises of the model.
+    """
     if settings is not None:
+        if isinstance(settings, LoRA):
+            settings.refuse_idle_rank(model.network)
         put_on(model.network, settings, TUNED, model.active)
         return
     merge(model.network, list(model.adapters))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ingot.adapt.generation import NAME
 from ingot.adapt.load import LanguageModel, load
+from ingot.adapt.methods import length_in_front
 from ingot.core.model_dir import Draft, ModelDir, read_json
 from ingot.core.progress import say
 from ingot.core.report import HTML_NAME
@@ -94,7 +95,7 @@ def _troubles(events: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def sample_ids(network: Network) -> Tensor:
     """Fixed ids (1, T) that reach over the vocabulary."""
     generator = torch.Generator().manual_seed(0)
-    length = min(SAMPLE_TOKENS, network.config.max_length)
+    length = min(SAMPLE_TOKENS, network.config.max_length - length_in_front(network))
     return torch.randint(0, network.config.vocab_size, (1, length), generator=generator)
 
 
@@ -125,23 +126,22 @@ def measure(draft: Draft, model: LanguageModel, objective: Objective, heldout: l
     writes, in bits per byte."""
     if not heldout:
         return
-    found = heldout_loss(model.network, model.tokenizer, objective, heldout)
+    found = heldout_loss(model, objective, heldout)
     draft.numbers["heldout_loss"] = round(found, 4) if math.isfinite(found) else None
     if isinstance(model.network, Decoder):
         draft.numbers["bits_per_byte"] = round(bits_per_byte(model, heldout), 4)
 
 
 @torch.inference_mode()
-def heldout_loss(network: Network, tokenizer: Tokenizer, objective: Objective, texts: list[str]) -> float:
+def heldout_loss(model: LanguageModel, objective: Objective, texts: list[str]) -> float:
     """Mean loss over the targets that the objective makes of these texts, nats; NaN where it makes none."""
-    length = network.config.max_length
-    documents = [[*objective.start_ids, *ids] for ids in tokenizer.encode_batch(texts)]
-    pad = tokenizer.pad_id or 0
-    rows = pack_documents(documents, length, eos=objective.end_id, pad=pad, room=objective.room)
+    documents = [[*objective.start_ids, *ids] for ids in model.tokenizer.encode_batch(texts)]
+    pad = model.tokenizer.pad_id or 0
+    rows = pack_documents(documents, model.max_length, eos=objective.end_id, pad=pad, room=objective.room)
     total, count = 0.0, 0
     for step in range(len(rows)):
         lesson = objective.lesson(rows.batch(step, 1, 0), 0, step)
         if lesson.num_targets:
-            total += float(prediction_loss(network, Inputs.of(lesson, torch.device("cpu"))))
+            total += float(prediction_loss(model.network, Inputs.of(lesson, torch.device("cpu"))))
             count += lesson.num_targets
     return total / count if count else float("nan")

@@ -20,7 +20,7 @@ from ingot.compress.adapters.low_rank import Update, nearest_of_rank, read_low_r
 from ingot.core.errors import fail, nearest
 from ingot.core.files import refuse_nonempty
 from ingot.core.model_dir import Draft, ModelDir
-from ingot.core.options import Options, argument, option, required, verb
+from ingot.core.options import Options, argument, numbers_listed, option, references_listed, required, verb
 from ingot.core.progress import say
 from ingot.model.config import PREFIX_LM
 from ingot.model.weights import read_tensors, spec_of, write_tensors
@@ -37,21 +37,8 @@ class AdaptersAddOptions(Options):
     weights: list[float | str] = option([], "a weight for each adapter, comma-separated (default: 1 each)")
     rank: int | None = option(None, "svd: rank of the result (default: the largest of the adapters')", ge=1)
 
-    @field_validator("weights", mode="before")
-    @classmethod
-    def _split(cls, found: object) -> object:
-        """ "0.3,0.7", or a list whose entries may hold commas, to numbers."""
-        entries = found if isinstance(found, list | tuple) else [found]
-        words = [word for entry in entries for word in str(entry).split(",") if word.strip()]
-        try:
-            return [float(word) for word in words]
-        except ValueError:
-            raise ValueError("expected numbers, for example 0.3,0.7") from None
-
-    @field_validator("adapters", mode="before")
-    @classmethod
-    def _listed(cls, found: object) -> object:
-        return [str(found)] if isinstance(found, str | Path) else [str(entry) for entry in found]  # type: ignore[attr-defined]
+    _weights = field_validator("weights", mode="before")(numbers_listed)
+    _adapters = field_validator("adapters", mode="before")(references_listed)
 
 
 def concatenated(updates: Sequence[Update], rank: int | None) -> Update:

@@ -18,7 +18,7 @@ from ingot.core.errors import fail, nearest
 from ingot.core.files import refuse_nonempty
 from ingot.core.language import text
 from ingot.core.model_dir import ModelDir
-from ingot.core.options import Options, argument, option, required, verb
+from ingot.core.options import Options, argument, option, references_listed, required, verb
 from ingot.core.progress import say, track
 from ingot.core.report import Report, unique_names
 from ingot.data.read import is_heldout, read_documents
@@ -51,10 +51,7 @@ class TokenizerCompareOptions(Options):
     heldout: float = option(0.1, "share of the documents held out to measure on", gt=0, lt=1)
     seed: int = option(0, "of the weights, the order of the data and what is held out", ge=0)
 
-    @field_validator("tokenizers", "data", mode="before")
-    @classmethod
-    def _listed(cls, found: object) -> object:
-        return [str(found)] if isinstance(found, str | Path) else [str(entry) for entry in found]  # type: ignore[attr-defined]
+    _listed = field_validator("tokenizers", "data", mode="before")(references_listed)
 
 
 @verb(TokenizerCompareOptions)

@@ -125,10 +125,10 @@ def _stacks(network: Network) -> list[tuple[str, int, int]]:
 
 
 def _sorted(network: Network, found: list[Tensor]) -> dict[str, list[Tensor]]:
-    """The maps by stack."""
+    """The maps by stack: the text's own, which come last where a learnt prompt was read before it."""
     if not isinstance(network, EncoderDecoder):
-        assert len(found) == len(network.blocks), (len(found), len(network.blocks))
-        return {SELF: found}
+        assert len(found) >= len(network.blocks), (len(found), len(network.blocks))
+        return {SELF: found[-len(network.blocks) :]}
     split = _stacks(network)[1][1]
     assert len(found) == 2 * len(network.blocks) - split, (len(found), len(network.blocks))
     return {ENCODER: found[:split], DECODER: found[split::2], CROSS: found[split + 1 :: 2]}

@@ -62,12 +62,14 @@ def heads(seen: Seen) -> list[Head]:
 
 def _head(stack: str, layer: int, head: int, weights_TS: Tensor) -> Head:
     entropy = float(torch.special.entr(weights_TS).sum(-1).mean() / torch.log(torch.tensor(2.0, dtype=torch.float64)))
-    length, crosses = len(weights_TS), stack == CROSS
-    alone = length < 2
-    first = float(weights_TS[:, 0].mean()) if crosses else None if alone else float(weights_TS[1:, 0].mean())
-    own = None if crosses else float(weights_TS.diagonal().mean())
-    before = None if crosses or alone else float(weights_TS.diagonal(-1).mean())
-    return Head(stack, layer, head, entropy, first, own, before)
+    crosses, alone = stack == CROSS, len(weights_TS) < 2
+    front = 0 if crosses else weights_TS.shape[1] - len(weights_TS)  # keys that adapters put in front of the text
+    first = weights_TS[0 if crosses else 1 :, front].mean() if crosses or not alone else None
+    own = None if crosses else weights_TS.diagonal(front).mean()
+    before = None if crosses or alone else weights_TS[1:].diagonal(front).mean()
+    return Head(
+        stack, layer, head, entropy, *(None if value is None else float(value) for value in (first, own, before))
+    )
 
 
 def sections(seen: Seen, read: Text, names: Any, parameters: Parameters, drawn: set[int] | None) -> list[Section]:
@@ -103,8 +105,14 @@ def _maps(stack: str, layers: list[Tensor], read: Text, drawn: set[int] | None) 
         if drawn is None or layer in drawn
         for head, weights_TS in enumerate(weights_HTS)
     ]
+    rows, columns = (_behind(names, size) for names, size in zip((queries, keys), layers[0].shape[1:], strict=True))
     title = text(f"inspect-maps-{stack}")
-    return Maps(title=title, rows=queries, columns=keys, maps=maps, note=text("inspect-maps-note"))
+    return Maps(title=title, rows=rows, columns=columns, maps=maps, note=text("inspect-maps-note"))
+
+
+def _behind(names: list[str], size: int) -> list[str]:
+    """Names of tokens behind numbers of what adapters put in front of them."""
+    return [*(f"[{number + 1}]" for number in range(size - len(names))), *names]
 
 
 def _by_layer(found: list[Head], name: str) -> Plot:
