@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-SIDES = ("ingot-bf16", "ingot-fp32", "ingot-bf16-8-micro-batches", "trainer-bf16-compile", "trainer-fp32-compile")
+SIDES = ("ingot-bf16", "ingot-fp32", "ingot-bf16-4-micro-batches", "trainer-bf16-compile", "trainer-fp32-compile")
 WARMUP = 3
 RATE = 1e-3
 
@@ -138,7 +138,7 @@ def child(side: str, model: Path, rows: int, length: int, steps: int) -> None:
     ids = batches(vocab, rows, length, steps)
     ours = side.startswith("ingot")
     bf16 = "bf16" in side
-    micro_batches = 8 if side.endswith("micro-batches") else 1
+    micro_batches = int(side.split("-")[2]) if side.endswith("micro-batches") else 1
     result = run_ingot(model, ids, micro_batches, bf16) if ours else run_trainer(model, ids, bf16)
     peak = torch.cuda.max_memory_reserved() if torch.cuda.is_available() else peak_bytes()
     print(json.dumps(result | {"peak_mib": peak / 2**20}))
@@ -188,6 +188,32 @@ def hardware() -> str:
     return f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
 
 
+def compared(
+    turns: dict[str, list[dict[str, Any]]], args: argparse.Namespace, parameters: int, peaks: dict[str, float]
+) -> dict[str, Any]:
+    """Each side in figures, and the first side against the others. A token's FLOPs count attention whole (PaLM's way)."""
+    tokens, width = args.rows * args.length, args.width or 32 * args.depth
+    flops = 6 * parameters + 12 * args.depth * width * args.length
+    sides: dict[str, dict[str, Any]] = {}
+    for side, found in turns.items():
+        steady = [second for one in found for second in one["seconds"][min(WARMUP, len(one["seconds"]) - 1) :]]
+        rate = tokens / statistics.median(steady)
+        sides[side] = {
+            "tokens_per_second": round(rate, 1), "steps_timed": len(steady),
+            "share_of_peak": round(flops * rate / peaks["bf16" if "bf16" in side else "fp32"], 3),
+            "fastest_slowest_step_s": [round(min(steady), 3), round(max(steady), 3)],
+            "peak_mib": round(max(one["peak_mib"] for one in found)),
+            "first_loss": round(found[0]["loss"][0], 4), "last_loss": round(found[0]["loss"][-1], 4),
+            "steps": len(found[0]["loss"]),
+        }  # fmt: skip
+    first, others = sides[args.sides[0]], args.sides[1:]
+    return {
+        "sides": sides,
+        "memory_of": {side: round(first["peak_mib"] / sides[side]["peak_mib"], 2) for side in others},
+        "ratio_to": {side: round(first["tokens_per_second"] / sides[side]["tokens_per_second"], 2) for side in others},
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--depth", type=int, default=4)
@@ -225,27 +251,12 @@ def main() -> None:
                     continue
                 turns[side].append(turn(side, model, args, args.steps))
                 print(side, number, flush=True)
-    tokens, width = args.rows * args.length, args.width or 32 * args.depth
-    flops = 6 * parameters + 12 * args.depth * width * args.length  # a token's, attention counted whole (PaLM's way)
-    result: dict[str, Any] = {
+    result = {
         "date": datetime.date.today().isoformat(), "hardware": hardware(), "torch": torch.__version__,
-        "transformers": transformers.__version__, "parameters": parameters, "tokens_per_step": tokens,
-        "gemm_peak_gflops": {name: round(peak / 1e9, 1) for name, peak in peaks.items()}, "sides": {},
+        "transformers": transformers.__version__, "parameters": parameters, "tokens_per_step": args.rows * args.length,
+        "gemm_peak_gflops": {name: round(peak / 1e9, 1) for name, peak in peaks.items()},
+        **compared(turns, args, parameters, peaks),
     }  # fmt: skip
-    for side, found in turns.items():
-        steady = [second for one in found for second in one["seconds"][min(WARMUP, len(one["seconds"]) - 1) :]]
-        rate = tokens / statistics.median(steady)
-        result["sides"][side] = {
-            "tokens_per_second": round(rate, 1), "steps_timed": len(steady),
-            "share_of_peak": round(flops * rate / peaks["bf16" if "bf16" in side else "fp32"], 3),
-            "fastest_slowest_step_s": [round(min(steady), 3), round(max(steady), 3)],
-            "peak_mib": round(max(one["peak_mib"] for one in found)),
-            "last_loss": round(found[0]["loss"][-1], 4), "steps": len(found[0]["loss"]),
-        }  # fmt: skip
-    rates = {side: numbers["tokens_per_second"] for side, numbers in result["sides"].items()}
-    memory = {side: numbers["peak_mib"] for side, numbers in result["sides"].items()}
-    result["memory_of"] = {side: round(memory[args.sides[0]] / memory[side], 2) for side in args.sides[1:]}
-    result["ratio_to"] = {side: round(rates[args.sides[0]] / rates[side], 2) for side in args.sides[1:]}
     name = f"pretrain-{round(parameters / 1e6)}m-{device}-{result['date']}.json"
     out = args.out or Path(__file__).parent / "results" / name
     out.parent.mkdir(exist_ok=True)

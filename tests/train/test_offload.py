@@ -27,6 +27,7 @@ from ingot.train.memory.setting import Setting
 from ingot.train.offload import Elsewhere, move, visiting
 from ingot.train.optimizers import Optimizers
 from ingot.train.plan import Plan
+from ingot.train.rematerialise import plainly, rematerialised
 from ingot.train.settings import LoopOptions
 from tiny import BART, BERT, GPT2, LLAMA, T5, make_random_network
 
@@ -141,7 +142,7 @@ def gradients(
     """Of a lesson whose layers are called with copies of their weights, or as they are."""
     network = make_random_network(config).requires_grad_(True).train()
     move(network, LoopOptions(offload=offload), device, folder, World())
-    with visiting(network, bring):
+    with rematerialised(network, bring is not None, plainly if bring is None else visiting(bring)):
         made = lesson(Setting(network.config, 16, 4), network)
         prediction_loss(network, Inputs.of(made, device)).backward()
     return {name: p.grad.cpu() for name, p in network.named_parameters() if p.grad is not None}

@@ -41,7 +41,7 @@ from ingot.train.offload import Elsewhere, visiting
 from ingot.train.optimizers import Optimizers
 from ingot.train.plan import Plan, Result
 from ingot.train.random_state import RandomState, random_state, set_random_state
-from ingot.train.rematerialise import rematerialised
+from ingot.train.rematerialise import plainly, rematerialised
 from ingot.train.schedules import learning_rate
 
 SAVE_SECONDS = 60.0
@@ -139,12 +139,10 @@ class Run:
     def _arranged(self) -> Iterator[None]:
         """While the block runs, layers are kept and computed as the options say."""
         options = self.plan.options
-        visits = options.offload == "layers" and self.device.type == "cuda"  # which computes layers twice as it is
-        with (
-            rematerialised(self.network, options.checkpointing and not visits),
-            visiting(self.network, partial(Tensor.to, device=self.device, non_blocking=True) if visits else None),
-            fastest_attention(self.device),
-        ):
+        visits = options.offload == "layers" and self.device.type == "cuda"
+        call = visiting(partial(Tensor.to, device=self.device, non_blocking=True)) if visits else plainly
+        kept = rematerialised(self.network, options.checkpointing or visits, call)
+        with kept, fastest_attention(self.device):
             yield
 
     def _one_step(self) -> dict[str, Any] | None:

@@ -8,10 +8,9 @@ go home with them and are applied there. On CPU the numbers are the same to the 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,11 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils.checkpoint import checkpoint
 
 from ingot.core.errors import fail
 from ingot.model.network import Network
 from ingot.train.distributed.world import World
+from ingot.train.rematerialise import Call
 from ingot.train.settings import LoopOptions
 
 SMALL = 1024
@@ -117,18 +116,9 @@ Bring = Callable[[Tensor], Tensor]
 """A copy of a weight where it is to be used."""
 
 
-@contextlib.contextmanager
-def visiting(network: Network, bring: Bring | None) -> Iterator[None]:
-    """While the block runs, layers are called with copies of their weights; with None as they are."""
-    blocks = list(network.blocks) if bring is not None else []
-    for block in blocks:
-        assert bring is not None
-        block.forward = partial(checkpoint, partial(_visit, block, bring), use_reentrant=False)
-    try:
-        yield
-    finally:
-        for block in blocks:
-            del block.forward
+def visiting(bring: Bring) -> Call:
+    """Layers called with copies of their weights, for `rematerialised`, which lets the copies go after either pass."""
+    return lambda block: partial(_visit, block, bring)
 
 
 def _visit(block: nn.Module, bring: Bring, *args: Any, **kwargs: Any) -> Any:

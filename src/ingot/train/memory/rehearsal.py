@@ -40,7 +40,7 @@ from ingot.train.loss import Inputs, prediction_loss
 from ingot.train.memory.setting import Setting
 from ingot.train.offload import at_home, visiting
 from ingot.train.optimizers.groups import parameter_groups
-from ingot.train.rematerialise import rematerialised
+from ingot.train.rematerialise import plainly, rematerialised
 
 FEW, MORE = 2, 4
 """Layers of the two rehearsals that a line is drawn through."""
@@ -111,10 +111,8 @@ def _whole(setting: Setting) -> Step:
         for parameter in at_home(network) if setting.layers_visit else ():
             if parameter.requires_grad:
                 parameter.register_post_accumulate_grad_hook(_leave)
-        with (
-            rematerialised(network, setting.checkpointing and not setting.layers_visit),
-            visiting(network, torch.clone if setting.layers_visit else None),
-        ):
+        call = visiting(torch.clone) if setting.layers_visit else plainly
+        with rematerialised(network, setting.checkpointing or setting.layers_visit, call):
             for _ in range(min(2, setting.micro_batches)):
                 _loss(setting, network, inputs).backward()
         return _step(setting, network, weights, storages.peak)
