@@ -191,7 +191,7 @@ def hardware() -> str:
 def compared(
     turns: dict[str, list[dict[str, Any]]], args: argparse.Namespace, parameters: int, peaks: dict[str, float]
 ) -> dict[str, Any]:
-    """Each side in figures, and the first side against the others. A token's FLOPs count attention whole (PaLM's way)."""
+    """Each side in figures, and the first against the others. A token's FLOPs count attention whole (PaLM's way)."""
     tokens, width = args.rows * args.length, args.width or 32 * args.depth
     flops = 6 * parameters + 12 * args.depth * width * args.length
     sides: dict[str, dict[str, Any]] = {}
