@@ -93,7 +93,7 @@ RUNGS = [Rung(1, 1e4, 64, steps, 1.0) for steps in (2, 3, 4)]
 @pytest.fixture
 def base(corpus: Path, tokenizer: Path) -> Base:
     options = LadderOptions.of(length=32, allow_unknown_licence=True)
-    return functools.partial(run_options, corpus, tokenizer, 0, options, loop={"compile": "off", "precision": "fp32"})
+    return functools.partial(run_options, corpus, tokenizer, 0, options, loop={"compile": "off"})
 
 
 class Killed(BaseException):

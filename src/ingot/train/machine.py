@@ -28,6 +28,10 @@ COMPILE_GAIN = 1.6
 """How much faster the compiled step was, measured at 1 to 20 million parameters; benchmarks/pretrain.py."""
 
 
+LEAST_GAIN = 3.0
+"""How much faster a product must be in bf16, casts included. On two cores with AMX it was 2.3 times at a width of 128,
+where the step gained nothing, and 4.1 times at 384, where the step took 0.42 of its time (LOG.md)."""
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
 """Parameters of glibc's mallopt."""
 
@@ -74,21 +78,24 @@ def fastest_attention(device: torch.device) -> Iterator[None]:
 
 
 def choose_precision(wanted: Precision, width: int, device: torch.device) -> torch.dtype:
-    """The dtype of matrix products: as asked, else bf16 where a product of this width is faster in it."""
+    """The dtype of matrix products: as asked, else bf16 where products of this width are so much faster in it that a
+    step is, too. It costs digits, which small models feel."""
     if wanted != "auto":
         return torch.bfloat16 if wanted == "bf16" else torch.float32
     if device.type == "cuda":
         return torch.bfloat16
-    return torch.bfloat16 if _seconds(width, torch.bfloat16) < 0.8 * _seconds(width, torch.float32) else torch.float32
+    gain = _seconds(width, torch.float32) / _seconds(width, torch.bfloat16)
+    return torch.bfloat16 if gain > LEAST_GAIN else torch.float32
 
 
 def _seconds(width: int, dtype: torch.dtype) -> float:
-    """Best of three products (2048, width) x (width, 4 width), the size of a step's: small ones mislead."""
-    left, right = torch.ones(2048, width, dtype=dtype), torch.ones(width, 4 * width, dtype=dtype)
+    """Best of five products (2048, width) x (width, 4 width), the size of a step's (small ones mislead), with the casts
+    from and to float32 that a step makes."""
+    left, right = torch.ones(2048, width), torch.ones(width, 4 * width)
     times = []
-    for _ in range(3):
+    for _ in range(5):
         begin = time.perf_counter()
-        left @ right
+        (left.to(dtype) @ right.to(dtype)).float()
         times.append(time.perf_counter() - begin)
     return min(times)
 

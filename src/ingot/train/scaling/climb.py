@@ -20,6 +20,7 @@ from ingot.core.files import path_digest, refuse_nonempty, write_file
 from ingot.core.hallmark import Hallmark
 from ingot.core.model_dir import ModelDir, read_json
 from ingot.core.progress import say
+from ingot.train.machine import default_device
 from ingot.train.pretrain import PretrainOptions, pretrain
 from ingot.train.scaling.ladder import Rung, Speed
 from ingot.train.scaling.options import LadderOptions
@@ -94,9 +95,10 @@ def remember(ladder: Ladder, wanted: dict[str, Any]) -> None:
 
 
 def run_options(data: Path, tokenizer: Path, seed: int, options: LadderOptions, **rest: Any) -> PretrainOptions:
-    """A run of `pretrain` with what all rungs share."""
+    """A run of `pretrain` with what all rungs share: one precision among it, or the law would be of two things."""
     shared = options.model_dump(include={"family", "length", "batch_tokens"})
     shared["corpus"] = options.model_dump(include={"heldout", "allow_unknown_licence"})
+    shared["loop"] = {"precision": "bf16" if default_device().type == "cuda" else "fp32"} | rest.pop("loop", {})
     return PretrainOptions.of(data=data, tokenizer=tokenizer, seed=seed, resume=True, **(shared | rest))
 
 
