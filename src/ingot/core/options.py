@@ -15,6 +15,7 @@ name everywhere. A verb returns something with `summary()`, a dict of plain JSON
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -158,7 +159,7 @@ def numbers_listed(found: object) -> list[float]:
         raise ValueError("expected numbers, for example 0.3,0.7") from None
 
 
-def references_listed(found: object) -> list[str]:
-    """A reference or path, or several, as words."""
-    entries = found if isinstance(found, list | tuple) else [found]
-    return [str(entry) for entry in entries]
+def references_listed(found: object) -> object:
+    """A reference or path, or several, as words; anything else stays for the options to refuse."""
+    entries = [found] if isinstance(found, str | Path) else found
+    return [str(entry) for entry in entries] if isinstance(entries, list | tuple) else found
