@@ -15,13 +15,15 @@ from ingot.core.errors import IngotError
 from ingot.data.pack import Rows, pack_documents
 from ingot.model.decoder import Decoder
 from ingot.train import loop
+from ingot.train import plan as plans
 from ingot.train.checkpoint import Place
+from ingot.train.distributed.world import World
 from ingot.train.loop import Run, plain_lesson
 from ingot.train.loss import Inputs, prediction_loss
-from ingot.train.plan import Plan
+from ingot.train.plan import Plan, precision_of
 from ingot.train.random_state import random_state
 from ingot.train.schedules import SCHEDULES, learning_rate
-from ingot.train.settings import LoopOptions
+from ingot.train.settings import LoopOptions, TrainingOptions
 from tiny import GPT2, LLAMA, make_decoder
 
 PLAIN = LoopOptions(compile="off", precision="fp32")
@@ -108,9 +110,10 @@ def test_a_resumed_run_keeps_the_precision_it_was_found_fastest_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Measured anew, the machine may prefer another."""
-    half, single = (replace(make_plan(), precision=precision) for precision in (torch.bfloat16, torch.float32))
-    expected = train(make_decoder(LLAMA), Place(tmp_path / "whole"), half)
+    options = TrainingOptions(out=tmp_path / "out")
+    monkeypatch.setattr(plans, "choose_precision", lambda *_: torch.float32)
     place, done = Place(tmp_path / "stopped"), Run._one_step
+    assert precision_of(options, 64, place, World()) == torch.float32
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
 
     def one_step(run: Run) -> dict[str, object]:
@@ -120,10 +123,8 @@ def test_a_resumed_run_keeps_the_precision_it_was_found_fastest_in(
 
     monkeypatch.setattr(Run, "_one_step", one_step)
     with pytest.raises(KeyboardInterrupt):
-        train(make_decoder(LLAMA), place, half)
-    monkeypatch.setattr(Run, "_one_step", done)
-    assert train(make_decoder(LLAMA), place, single) == expected
-    assert train(make_decoder(LLAMA), Place(tmp_path / "other"), single) != expected
+        train(make_decoder(LLAMA), place, replace(make_plan(), precision=torch.bfloat16))
+    assert precision_of(options, 64, place, World()) == torch.bfloat16
 
 
 def test_a_kill_while_saving_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ class DoRALayer(LoRALayer):
         if kept is not x:
             out = F.linear(kept, self._rows(x.dtype), bias)
         plain = out if bias is None else out - bias
-        turned = factor * (plain + self.scale * self.lora_B(self.lora_A(kept)))
+        turned = (factor * (plain + self.scale * self.update(kept))).to(out.dtype)
         return turned if bias is None else turned + bias
 
     def merged(self, part: str, dtype: torch.dtype) -> Tensor:
@@ -76,7 +76,8 @@ class DoRAEmbedding(LoRAEmbedding):
         return torch.linalg.norm(self.origin.weight.to(dtype) + self.delta(dtype), dim=0)  # type: ignore[operator]
 
     def changed(self, x: Tensor, out: Tensor) -> Tensor:
-        return super().changed(x, out) * (self.lora_magnitude_vector / self._norms(out.dtype).detach())
+        factor = self.lora_magnitude_vector / self._norms(self.lora_embedding_A.dtype).detach()
+        return (super().changed(x, out) * factor).to(out.dtype)
 
     def merged(self, part: str, dtype: torch.dtype) -> Tensor:
         return super().merged(part, dtype) * (self.lora_magnitude_vector.to(dtype) / self._norms(dtype))

@@ -17,7 +17,7 @@ from ingot.adapt.active import Active
 from ingot.adapt.saved import save_modules
 from ingot.adapt.targets import Names, Targets
 from ingot.adapt.tied import untie
-from ingot.adapt.wrapped import Wrapped, is_linear, is_transposed, layers, origin, replace
+from ingot.adapt.wrapped import Wrapped, beside, is_linear, is_transposed, layers, origin, replace
 from ingot.core.errors import fail
 from ingot.model.config import ModelConfig
 
@@ -49,7 +49,7 @@ class IA3Layer(Wrapped):
         super().__init__(base, adapter, active)
         weight: Any = origin(base).weight
         shape = (1, self.in_features) if is_feedforward else (self.out_features, 1)
-        self.ia3_l = nn.Parameter(torch.ones(shape, device=weight.device, dtype=weight.dtype))
+        self.ia3_l = nn.Parameter(torch.ones(shape, **beside(weight)))
         self.is_feedforward = is_feedforward
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,8 +60,8 @@ class IA3Layer(Wrapped):
     def _scaled(self, batch: Tensor, x: Tensor) -> Tensor:
         rows, factor = self.active.of(self.adapter, batch), self.ia3_l.flatten()
         if rows is None:
-            return x * factor
-        return x.index_copy(0, rows, x[rows] * factor) if len(rows) else x
+            return (x * factor).to(x.dtype)
+        return x.index_copy(0, rows, (x[rows] * factor).to(x.dtype)) if len(rows) else x
 
     def merged(self, part: str, dtype: torch.dtype) -> Tensor:
         return self.inner(part, dtype) * self._factor(part, dtype)

@@ -150,8 +150,9 @@ def check_sizes(tokenizer: Tokenizer, config: ModelConfig, path: Path) -> None:
         raise fail("tokenizer-too-large", path=path, largest=tokenizer.vocab_size - 1, rows=config.vocab_size)
 
 
-def load(reference: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> LanguageModel:
-    """Open `DIR`, `DIR+ADAPTER` or `DIR+ADAPTER+ADAPTER`. Raises IngotError naming what is wrong."""
+def load(reference: str | Path, device: str = "cpu", dtype: torch.dtype | None = torch.float32) -> LanguageModel:
+    """Open `DIR`, `DIR+ADAPTER` or `DIR+ADAPTER+ADAPTER`, the base in `dtype`, None: as it is stored. Adapters are
+    held in float32 whatever the base is. Raises IngotError naming what is wrong."""
     base, adapters = open_reference(str(reference))
     network, active = load_network(base, read_dense(base), dtype), Active()
     settings = apply_adapters(network, base, adapters, active)

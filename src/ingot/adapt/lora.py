@@ -20,7 +20,7 @@ from ingot.adapt.active import Active
 from ingot.adapt.saved import save_modules
 from ingot.adapt.targets import ALL_LINEAR, Targets
 from ingot.adapt.tied import untie
-from ingot.adapt.wrapped import Wrapped, is_linear, is_transposed, layers, origin, replace
+from ingot.adapt.wrapped import Wrapped, beside, is_linear, is_transposed, layers, origin, replace
 from ingot.core.errors import fail
 
 
@@ -32,7 +32,7 @@ class LoRALayer(Wrapped):
     def __init__(self, base: nn.Module, adapter: str, active: Active, rank: int, scale: float, dropout: float) -> None:
         super().__init__(base, adapter, active)
         weight: Any = origin(base).weight
-        at = {"device": weight.device, "dtype": weight.dtype}
+        at = beside(weight)
         self.lora_A = nn.Linear(self.in_features, rank, bias=False, **at)
         self.lora_B = nn.Linear(rank, self.out_features, bias=False, **at)
         nn.init.kaiming_uniform_(self.lora_A.weight, a=math.sqrt(5))
@@ -40,7 +40,12 @@ class LoRALayer(Wrapped):
         self.rank, self.scale, self.dropout = rank, scale, dropout
 
     def changed(self, x: Tensor, out: Tensor) -> Tensor:
-        return out + self.scale * self.lora_B(self.lora_A(F.dropout(x, self.dropout, self.training)))
+        return out + self.scale * self.update(F.dropout(x, self.dropout, self.training))
+
+    def update(self, x: Tensor) -> Tensor:
+        """B A x, in the numbers of x."""
+        inner = F.linear(x, self.lora_A.weight.to(x.dtype))
+        return F.linear(inner, self.lora_B.weight.to(inner.dtype))
 
     def delta(self, dtype: torch.dtype) -> Tensor:
         """The update of the weight, (out, in)."""
@@ -69,12 +74,13 @@ class LoRAEmbedding(Wrapped):
         super().__init__(base, adapter, active)
         weight: Any = origin(base).weight
         rows, width = weight.shape
-        self.lora_embedding_A = nn.Parameter(torch.zeros(rank, rows, device=weight.device, dtype=weight.dtype))
-        self.lora_embedding_B = nn.Parameter(torch.randn(width, rank, device=weight.device, dtype=weight.dtype))
+        self.lora_embedding_A = nn.Parameter(torch.zeros(rank, rows, **beside(weight)))
+        self.lora_embedding_B = nn.Parameter(torch.randn(width, rank, **beside(weight)))
         self.num_embeddings, self.embedding_dim, self.rank, self.scale = rows, width, rank, scale
 
     def changed(self, x: Tensor, out: Tensor) -> Tensor:
-        return out + self.scale * (F.embedding(x, self.lora_embedding_A.t()) @ self.lora_embedding_B.t())
+        update = F.embedding(x, self.lora_embedding_A.t()) @ self.lora_embedding_B.t()
+        return out + (self.scale * update).to(out.dtype)
 
     def delta(self, dtype: torch.dtype) -> Tensor:
         """The update of the table, (rows, width)."""

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ingot.adapt.active import Active
 from ingot.adapt.before import BeforeText, Part
+from ingot.adapt.wrapped import beside
 from ingot.core.errors import fail
 from ingot.model.config import ModelConfig
 from ingot.model.transformer import Transformer
@@ -32,7 +33,7 @@ class PrefixPart(Part):
         config = network.config
         self.shape = (length, config.num_layers, 2, config.num_kv_heads, config.head_dim)
         width = config.num_layers * 2 * config.num_kv_heads * config.head_dim
-        self.prompt_embeddings = nn.Parameter(torch.zeros(length, width).to(next(network.parameters())))
+        self.prompt_embeddings = nn.Parameter(torch.zeros(length, width, **beside(next(network.parameters()))))
 
     def begin(self, network: nn.Module, ids: Sequence[int]) -> None:
         """Start from what the base remembers of a text."""
@@ -45,7 +46,10 @@ class PrefixPart(Part):
         return self.prompt_embeddings
 
     def remembered(self, network: nn.Module, batch: int) -> tuple[list[Tensor], list[Tensor]]:
-        both = self.numbers().view(self.shape).permute(1, 2, 3, 0, 4)  # (L, 2, G, V, D)
+        assert isinstance(network, Transformer)
+        both = (
+            self.numbers().to(network.embedding.weight.dtype).view(self.shape).permute(1, 2, 3, 0, 4)
+        )  # (L, 2, G, V, D)
         keys, values = ([layer[side][None].expand(batch, -1, -1, -1) for layer in both] for side in (0, 1))
         return keys, values
 

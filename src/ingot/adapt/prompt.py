@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ingot.adapt.active import Active
 from ingot.adapt.before import BeforeText, Part
 from ingot.adapt.prefix import check_room, fitted
-from ingot.adapt.wrapped import Wrapped, layers, origin, replace
+from ingot.adapt.wrapped import Wrapped, beside, layers, origin, replace
 from ingot.model.config import ModelConfig
 from ingot.model.decoder import Decoder
 from ingot.model.encoder_decoder import EncoderDecoder
@@ -35,7 +35,7 @@ class PromptPart(Part):
     def __init__(self, network: Transformer, adapter: str, length: int, first_id: int) -> None:
         super().__init__(adapter, length)
         shape = (length * submodules(network), network.config.hidden_size)
-        self.prompt_embeddings = nn.Parameter(torch.zeros(shape).to(next(network.parameters())))
+        self.prompt_embeddings = nn.Parameter(torch.zeros(shape, **beside(next(network.parameters()))))
         self.first_id = first_id
 
     def begin(self, network: nn.Module, ids: Sequence[int]) -> None:

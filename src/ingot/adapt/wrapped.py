@@ -98,6 +98,12 @@ def origin(layer: nn.Module) -> nn.Module:
     return layer
 
 
+def beside(weight: Tensor) -> dict[str, Any]:
+    """Where and in what numbers an adapter is held beside a weight: in float32 at least, in however few bits the base
+    is kept, because small steps would be lost in fewer."""
+    return {"device": weight.device, "dtype": torch.promote_types(weight.dtype, torch.float32)}
+
+
 def is_transposed(layer: nn.Module) -> bool:
     """Whether the weight lies as (in, out)."""
     return isinstance(origin(layer), Conv1D)

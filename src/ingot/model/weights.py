@@ -90,7 +90,7 @@ def check_finite(name: str, tensor: Tensor, path: Path) -> None:
 
 
 def load_network(
-    model_dir: ModelDir, tensors: Iterable[tuple[str, Tensor]], dtype: torch.dtype = torch.float32
+    model_dir: ModelDir, tensors: Iterable[tuple[str, Tensor]], dtype: torch.dtype | None = torch.float32
 ) -> Network:
     """The network with these weights, strictly: nothing missing, nothing left over, every shape and value right."""
     config = ModelConfig.read(model_dir.config, model_dir.path / "config.json")
@@ -123,16 +123,16 @@ def _take(
     expected: dict[str, tuple[int, ...]],
     ties: dict[str, str],
     model_dir: ModelDir,
-    dtype: torch.dtype,
+    dtype: torch.dtype | None,
 ) -> None:
-    """Check one tensor against the architecture and keep it."""
+    """Check one tensor against the architecture and keep it, in `dtype` where one is given."""
     path = model_dir.path
     if name not in expected and name not in ties:
         raise fail("unexpected-tensor", tensor=name, path=path, nearest=nearest(name, expected))
     if name in expected and tuple(tensor.shape) != expected[name]:
         raise fail("wrong-shape", tensor=name, path=path, found=list(tensor.shape), expected=list(expected[name]))
     check_finite(name, tensor, path)
-    state[name] = tensor.to(dtype)
+    state[name] = tensor.to(dtype) if dtype else tensor
 
 
 def _check_ties(state: dict[str, Tensor], ties: dict[str, str], model_dir: ModelDir) -> None:

@@ -100,6 +100,11 @@ class Place:
         assert path is not None
         return int(path.name.removeprefix("step-"))
 
+    def precision(self) -> torch.dtype | None:
+        """In which precision the run was begun, once it has a checkpoint: measured anew it could be another."""
+        newest = self.newest()
+        return getattr(torch, read_json(newest / "state.json")["precision"]) if newest else None
+
     def save(
         self, model: nn.Module, optimizers: Optimizers, random: RandomState, state: dict[str, Any], world: World
     ) -> None:

@@ -12,7 +12,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -321,9 +321,6 @@ class Run:
         self.sharing.spread_chance(self.plan.seed, state["step"])
         self.step, self.targets, self.seconds = state["step"], state["targets"], state["seconds"]
         self.compiled = state["compiled"]
-        self.plan = replace(
-            self.plan, precision=getattr(torch, state["precision"])
-        )  # measured anew it could be another
         self.watch = Watch(state["losses"], state["norms"])
         self.log.cut(self.step)
 

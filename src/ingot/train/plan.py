@@ -10,8 +10,9 @@ import torch
 
 from ingot.data.pack import Rows
 from ingot.model.network import Network
+from ingot.train.checkpoint import Place
 from ingot.train.distributed.world import World
-from ingot.train.machine import choose_precision
+from ingot.train.machine import choose_precision, default_device
 from ingot.train.settings import LoopOptions, TrainingOptions
 
 
@@ -42,12 +43,21 @@ class Result:
     events: tuple[dict[str, Any], ...]
 
 
+def precision_of(options: TrainingOptions, width: int, place: Place, world: World) -> torch.dtype:
+    """Of products: what a run that goes on was begun in, else as asked or measured, the same for all processes."""
+    return world.agree(lambda: place.precision() or choose_precision(options.loop.precision, width, default_device()))
+
+
 def make_plan(
-    options: TrainingOptions, rows: Rows, batch_tokens: int, lr: float, network: Network, world: World
+    options: TrainingOptions,
+    rows: Rows,
+    batch_tokens: int,
+    lr: float,
+    network: Network,
+    world: World,
+    precision: torch.dtype,
 ) -> Plan:
     """A run's plan: `batch_tokens` in whole rows, as many for every process; steps from --max-steps or --epochs."""
     batch_rows = world.size * max(1, round(batch_tokens / rows.length / world.size))
     steps = options.max_steps or max(1, math.ceil(options.epochs * len(rows) / batch_rows))
-    device = network.embedding.weight.device
-    precision = world.agree(lambda: choose_precision(options.loop.precision, network.config.hidden_size, device))
     return Plan(steps, options.max_minutes, batch_rows, lr, options.seed, precision, options.loop)

@@ -31,7 +31,7 @@ from ingot.train.loop import Run
 from ingot.train.machine import default_device
 from ingot.train.offload import move
 from ingot.train.optimizers.groups import freeze
-from ingot.train.plan import Plan, make_plan
+from ingot.train.plan import Plan, make_plan, precision_of
 from ingot.train.settings import TrainingOptions
 from ingot.train.write import prove_model, record, write_model
 
@@ -111,7 +111,8 @@ def _plan(options: PretrainOptions, corpus: Corpus, network: Network, world: Wor
     """Fill in what depth decides, and say it."""
     rate = options.lr or dial.learning_rate(options.depth)
     size = options.batch_tokens or dial.batch_tokens(options.depth)
-    plan = make_plan(options, corpus.rows, size, rate, network, world)
+    precision = precision_of(options, network.config.hidden_size, Place.beside(options.out), world)
+    plan = make_plan(options, corpus.rows, size, rate, network, world, precision)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     config = network.config
     say("pretrain-plan", parameters=f"{parameters:,}", depth=config.num_layers, width=config.hidden_size,

@@ -16,7 +16,7 @@ import torch
 from pydantic import model_validator
 
 from ingot.adapt.files import write_adapter
-from ingot.adapt.load import LanguageModel, load, untied
+from ingot.adapt.load import LanguageModel, load, open_reference, untied
 from ingot.adapt.methods import Settings
 from ingot.core.files import refuse_nonempty
 from ingot.core.model_dir import Draft, ModelDir
@@ -25,8 +25,8 @@ from ingot.core.progress import say
 from ingot.data.objectives.catalogue import make_objective
 from ingot.data.objectives.objective import Objective
 from ingot.data.objectives.options import ObjectiveName, ObjectiveOptions
-from ingot.model.config import PREFIX_LM
-from ingot.model.network import Network, form_of
+from ingot.model.config import PREFIX_LM, ModelConfig
+from ingot.model.network import form_of
 from ingot.train.account import Account
 from ingot.train.checkpoint import Place, identity
 from ingot.train.corpus import Corpus, CorpusOptions, once, prepare
@@ -42,6 +42,7 @@ from ingot.train.method import (
     Method,
     PromptOptions,
     begin_from_text,
+    held_in,
     put_on_or_free,
     rate_of,
     refuse_idle,
@@ -49,7 +50,7 @@ from ingot.train.method import (
 )
 from ingot.train.offload import move
 from ingot.train.optimizers.groups import freeze
-from ingot.train.plan import Plan, make_plan
+from ingot.train.plan import Plan, make_plan, precision_of
 from ingot.train.reading import ConversationOptions, read_conversations, window
 from ingot.train.settings import TrainingOptions
 from ingot.train.write import measure, prove, record, write_model
@@ -90,29 +91,29 @@ def tune(options: TuneOptions) -> ModelDir:
     started = time.monotonic()
     world = World.here()
     world.agree(lambda: refuse_nonempty(options.out))
-    model = load(options.model)
-    torch.manual_seed(options.seed)
-    settings = _settings(options, model)
-    put_on_or_free(model, settings)
-    length = window(model, options.length)
-    form = form_of(model.config)
-    objective = make_objective(options.objective, model.tokenizer, length, form, options.objectives, model.start_id)
-    check_directions(model.config, model.model_dir.path, objective)
-    freeze(model.network, options.loop.freeze)
+    base, adapters = open_reference(options.model)
     place = Place.beside(options.out)
-    same = identity(options, data=options.data, model=[parent.path for parent in model.parents])
+    same = identity(options, data=options.data, model=[part.path for part in (base, *adapters)])
     resumed = world.agree(lambda: place.begin(same, options.resume))
-    network = model.network
     with place.unless_refused(resumed, world.is_first):
+        config = ModelConfig.read(base.config, base.path / "config.json")
+        precision = precision_of(options, config.hidden_size, place, world)
+        held = held_in(base, options.method, options.lora, precision)
+        model, settings = _begin(options, held)
+        network = model.network
+        length, form = window(model, options.length), form_of(model.config)
+        objective = make_objective(options.objective, model.tokenizer, length, form, options.objectives, model.start_id)
+        check_directions(model.config, model.model_dir.path, objective)
+        freeze(network, options.loop.freeze)
         corpus = once(world, place, partial(_read, options, model, objective, length))
         begin_from_text(model, options.prompt, corpus.rows)
         move(network, options.loop, default_device(), place.path, world)
-        plan = _plan(options, corpus, model, world)
+        plan = _plan(options, corpus, model, world, precision)
         sharing = share(network, options.loop, world)
     sharing.spread_chance(options.seed, 0)
     run = Run(network, corpus.rows, plan, place, teach=objective.lesson, name_of=corpus.names, sharing=sharing)
     result = run.go(resumed)
-    model = dataclasses.replace(model, network=sharing.gathered(network, lambda: _fresh(options)))
+    model = dataclasses.replace(model, network=sharing.gathered(network, lambda: _begin(options, held)[0].network))
     if not world.is_first:
         world.wait()
         return ModelDir.open(options.out)
@@ -122,7 +123,7 @@ def tune(options: TuneOptions) -> ModelDir:
         draft.data.extend(corpus.sources)
         record(draft, model.network, corpus.rows, result, place)
         corpus.account.prove(draft, corpus.rows, model.tokenizer)
-        _write(draft, model, settings, objective)
+        _write(draft, model, settings, objective, held)
         measure(draft, model, objective, corpus.heldout)
     place.remove()
     world.wait()
@@ -141,24 +142,22 @@ def _read(options: TuneOptions, model: LanguageModel, objective: Objective, leng
     return prepare(account, model.tokenizer, objective, length, share, options.seed, directory)
 
 
-def _settings(options: TuneOptions, model: LanguageModel) -> Settings | None:
-    """The adapter to train; None when every weight trains."""
-    if options.method == "full":
-        return None
-    return settings_of(options.method, options.rank, options.lora, options.prompt, model)
+def _begin(options: TuneOptions, held: torch.dtype) -> tuple[LanguageModel, Settings | None]:
+    """The model before it is tuned, and the adapter that lies on it; None when every weight trains."""
+    model = load(options.model, dtype=held)
+    torch.manual_seed(options.seed)
+    settings = None
+    if options.method != "full":
+        settings = settings_of(options.method, options.rank, options.lora, options.prompt, model)
+    put_on_or_free(model, settings)
+    return model, settings
 
 
-def _fresh(options: TuneOptions) -> Network:
-    """The network as it was before it was tuned, ready to take what was."""
-    model = load(options.model)
-    put_on_or_free(model, _settings(options, model))
-    return model.network
-
-
-def _plan(options: TuneOptions, corpus: Corpus, model: LanguageModel, world: World) -> Plan:
+def _plan(options: TuneOptions, corpus: Corpus, model: LanguageModel, world: World, precision: torch.dtype) -> Plan:
     projected = options.prompt.projection is not None
     rate = options.lr or rate_of(options.method, model.config.hidden_size, projected)
-    plan = make_plan(options, corpus.rows, options.batch_tokens or BATCH_TOKENS, rate, model.network, world)
+    batch = options.batch_tokens or BATCH_TOKENS
+    plan = make_plan(options, corpus.rows, batch, rate, model.network, world, precision)
     parameters = list(model.network.parameters())
     say("tune-plan", method=options.method, count=f"{corpus.account.documents:,}",
         targets=f"{corpus.rows.num_targets:,}", parameters=f"{sum(p.numel() for p in parameters):,}",
@@ -168,7 +167,9 @@ def _plan(options: TuneOptions, corpus: Corpus, model: LanguageModel, world: Wor
     return plan
 
 
-def _write(draft: Draft, model: LanguageModel, settings: Settings | None, objective: Objective) -> None:
+def _write(
+    draft: Draft, model: LanguageModel, settings: Settings | None, objective: Objective, held: torch.dtype
+) -> None:
     """The adapter or the model, re-opened and compared with what is in memory."""
     if settings is None:
         draft.copy_text_files(model.model_dir)
@@ -178,5 +179,5 @@ def _write(draft: Draft, model: LanguageModel, settings: Settings | None, object
     write_adapter(draft, model.network, TUNED, settings, model.model_dir, model.adapter_dirs)
     if objective.both_ways and not model.config.prefix_lm:
         draft.numbers[PREFIX_LM] = True
-    reopened = load(f"{model.reference}+{draft.path}")
+    reopened = load(f"{model.reference}+{draft.path}", dtype=held)
     prove(draft, model.network, reopened, "the base with the re-opened adapter, with the model in memory")

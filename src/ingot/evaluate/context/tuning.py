@@ -28,7 +28,7 @@ from ingot.train.loop import Run
 from ingot.train.machine import default_device
 from ingot.train.method import rate_of
 from ingot.train.optimizers.groups import freeze
-from ingot.train.plan import Result, make_plan
+from ingot.train.plan import Result, make_plan, precision_of
 from ingot.train.settings import TrainingOptions
 
 ROWS_A_STEP = 4
@@ -99,7 +99,8 @@ def train(
     decoder.to(default_device())
     batch = options.batch_tokens or ROWS_A_STEP * corpus.rows.length
     world = World()
-    plan = make_plan(options, corpus.rows, batch, rate, decoder, world)
+    precision = precision_of(options, model.config.hidden_size, place, world)
+    plan = make_plan(options, corpus.rows, batch, rate, decoder, world, precision)
     say(
         "context-tuning", method=tuning.method, length=corpus.rows.length, steps=f"{plan.max_steps:,}", lr=f"{rate:.2g}"
     )
