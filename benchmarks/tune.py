@@ -5,9 +5,9 @@
     python benchmarks/tune.py --peers peers/bin/python --shape 0.5b --steps 6 --turns 2
 
 A Qwen-shaped model with random weights stored in bf16, LoRA of rank 16 on every linear layer, lengths drawn as
-instruction sets have them. Ingot packs the conversations of a step into rows, TRL pads them, and either way the loss is
-the mean over the tokens of the answers, so the losses must agree. Tokens are those of conversations, padding is none.
-Each side runs in a process of its own, the sides take turns.
+instruction sets have them. Ingot packs the conversations of a step into rows. TRL pads them, on its grouped sides in
+micro-batches by length. Either way the loss is the mean over the tokens of the answers, so the losses must agree.
+Tokens are those of conversations, padding is none. Each side runs in a process of its own, the sides take turns.
 """
 
 from __future__ import annotations
@@ -24,7 +24,12 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-SIDES = ("ingot", "ingot-checkpointing", "ingot-qlora", "trl", "trl-compile", "trl-checkpointing")
+SIDES = (
+    "ingot", "ingot-checkpointing", "trl", "trl-grouped", "trl-grouped-compile", "trl-grouped-checkpointing",
+)  # fmt: skip
+GROUPS = 4
+"""Micro-batches of TRL's grouped sides, in which conversations of a step stand by length, so that less is padded."""
+
 WARMUP = 3
 RATE = 1e-3
 SHAPES = {
@@ -139,9 +144,7 @@ def run_trl(folder: Path, plan: dict[str, Any], side: str) -> dict[str, Any]:
 
     class Ordered(SFTTrainer):
         def get_train_dataloader(self) -> Any:
-            return torch.utils.data.DataLoader(
-                self.train_dataset, batch_sampler=plan["documents"], collate_fn=self.data_collator
-            )
+            return torch.utils.data.DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=self.data_collator)
 
     base = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.bfloat16)
     if torch.cuda.is_available():
@@ -152,17 +155,27 @@ def run_trl(folder: Path, plan: dict[str, Any], side: str) -> dict[str, Any]:
         "input_ids": [chat.ids for chat in found],
         "completion_mask": [[int(at >= chat.answer) for at in range(len(chat.ids))] for chat in found],
     })  # fmt: skip
+    groups = GROUPS if "grouped" in side else 1
+    batches = [part for numbers in plan["documents"] for part in grouped(numbers, found, groups)]
     arguments = SFTConfig(
         output_dir=tempfile.mkdtemp(), use_cpu=not torch.cuda.is_available(), bf16=True,
-        torch_compile=side == "trl-compile", gradient_checkpointing=side == "trl-checkpointing",
+        torch_compile=side.endswith("compile"), gradient_checkpointing=side.endswith("checkpointing"),
         max_steps=plan["steps"], learning_rate=RATE, lr_scheduler_type="constant", weight_decay=0.0, adam_beta2=0.95,
         adam_epsilon=1e-8, max_grad_norm=1.0, optim="adamw_torch_fused", logging_steps=1, save_strategy="no",
         report_to=[], disable_tqdm=True, max_length=None, completion_only_loss=True, per_device_train_batch_size=1,
-        remove_unused_columns=False,
+        remove_unused_columns=False, gradient_accumulation_steps=groups,
     )  # fmt: skip
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "model")
     Ordered(model, arguments, train_dataset=data, processing_class=tokenizer, callbacks=[Clock()]).train()
     return {"loss": losses, "seconds": times}
+
+
+def grouped(numbers: list[int], found: list[Chat], groups: int) -> list[list[int]]:
+    """The conversations of a step by length, in groups of as many."""
+    ordered = sorted(numbers, key=lambda number: len(found[number].ids))
+    ends = [len(ordered) * number // groups for number in range(groups + 1)]
+    assert len(ordered) >= groups, "a step has too few conversations"
+    return [ordered[begin:end] for begin, end in zip(ends, ends[1:], strict=False)]
 
 
 def child(side: str, folder: Path) -> None:
@@ -220,12 +233,13 @@ def make_model(path: Path, shape: dict[str, int], length: int) -> None:
     (path / "config.json").write_text(json.dumps(content))
     with torch.device("meta"):
         state = make_network(ModelConfig.read(content, path)).state_dict()
-    generator = torch.Generator().manual_seed(0)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    generator = torch.Generator(device).manual_seed(0)
 
     def drawn(name: str, tensor: Any) -> Any:
         if name.endswith("bias") or "norm" in name:
             return torch.full(tensor.shape, float("norm" in name), dtype=torch.bfloat16)
-        return (torch.randn(tensor.shape, generator=generator) * 0.02).to(torch.bfloat16)
+        return (torch.randn(tensor.shape, generator=generator, device=device) * 0.02).to(torch.bfloat16)
 
     spec = {name: (torch.bfloat16, tuple(tensor.shape)) for name, tensor in state.items()}
     write_tensors(path / "model.safetensors", spec, ((name, drawn(name, tensor)) for name, tensor in state.items()))
@@ -293,7 +307,9 @@ def main() -> None:
     parser.add_argument("--micro-batches", type=int, default=1, help="of ingot; TRL has one")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--turns", type=int, default=2)
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=["ingot", "trl", "trl-checkpointing"])
+    parser.add_argument(
+        "--sides", nargs="+", choices=SIDES, default=["ingot", "trl-grouped", "trl-grouped-checkpointing"]
+    )
     parser.add_argument("--peers", default=sys.executable, help="python of the environment with peft and trl")
     parser.add_argument("--out", type=Path, help="result file")
     parser.add_argument("--child", choices=SIDES)
