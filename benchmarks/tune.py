@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
 import json
 import os
 import statistics
@@ -175,7 +176,7 @@ def grouped(numbers: list[int], found: list[Chat], groups: int) -> list[list[int
     ordered = sorted(numbers, key=lambda number: len(found[number].ids))
     ends = [len(ordered) * number // groups for number in range(groups + 1)]
     assert len(ordered) >= groups, "a step has too few conversations"
-    return [ordered[begin:end] for begin, end in zip(ends, ends[1:], strict=False)]
+    return [ordered[begin:end] for begin, end in itertools.pairwise(ends)]
 
 
 def child(side: str, folder: Path) -> None:
@@ -327,8 +328,9 @@ def main() -> None:
         turns: dict[str, list[dict[str, Any]]] = {side: [] for side in args.sides}
         for number in range(args.turns):
             for side in args.sides:
-                turns[side].append(turn(side, folder, args.peers))
-                print(side, number, flush=True)
+                found = turn(side, folder, args.peers)
+                turns[side].append(found)
+                print(side, number, f"{found['peak_mib']:.0f} MiB", *(f"{s:.3f}" for s in found["seconds"]), flush=True)
     result = {
         "date": datetime.date.today().isoformat(), "hardware": hardware(), "torch": torch.__version__,
         "shape": args.shape, "rows": args.rows, "length": args.length, "micro_batches": args.micro_batches,
