@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ingot.adapt.active import Active
 from ingot.adapt.methods import READERS, Settings, put_on, tensor_names, tensors
-from ingot.adapt.prefix import Prefix
+from ingot.adapt.prefix import SEQ2SEQ, Prefix
 from ingot.adapt.prompt import Prompt
 from ingot.adapt.targets import HEADS
 from ingot.core.errors import IngotError, fail, nearest
@@ -50,7 +50,7 @@ KNOWN = {
 """Keys that are read (the first two lines), and keys that change nothing once the tensors are there."""
 
 ONLY: dict[str, tuple[Any, ...]] = {
-    "task_type": (None, "CAUSAL_LM", "SEQ_2_SEQ_LM", "FEATURE_EXTRACTION"),
+    "task_type": (None, "CAUSAL_LM", SEQ2SEQ, "FEATURE_EXTRACTION"),
     "bias": ("none",),
     "init_lora_weights": (None, True, False, "gaussian", "eva", "orthogonal"),
 }
@@ -84,9 +84,7 @@ def write_config(
 ) -> None:
     """adapter_config.json, and in the hallmark which base it belongs to."""
     assert isinstance(network, Transformer)
-    shape = settings.shape_keys(network.config) if hasattr(settings, "shape_keys") else {}
-    if settings.peft_type == "PROMPT_TUNING":
-        shape["num_transformer_submodules"] = 2 if isinstance(network, EncoderDecoder) else 1
+    shape = settings.shape_keys(network) if hasattr(settings, "shape_keys") else {}
     is_layered = settings.peft_type in ("LORA", "IA3")
     content: dict[str, Any] = {
         "peft_type": settings.peft_type,
@@ -107,7 +105,7 @@ def _task(network: Transformer, is_layered: bool) -> str | None:
     """PEFT's word for the kind of model; it has none for one that fills masks."""
     if isinstance(network, Decoder):
         return "CAUSAL_LM"
-    return "SEQ_2_SEQ_LM" if isinstance(network, EncoderDecoder) else None if is_layered else "FEATURE_EXTRACTION"
+    return SEQ2SEQ if isinstance(network, EncoderDecoder) else None if is_layered else "FEATURE_EXTRACTION"
 
 
 def _file_name(name: str) -> str:
