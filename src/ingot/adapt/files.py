@@ -24,7 +24,9 @@ from ingot.core.files import tree_digest
 from ingot.core.model_dir import Draft, ModelDir
 from ingot.model.config import PREFIX_LM
 from ingot.model.decoder import Decoder
+from ingot.model.encoder import Encoder
 from ingot.model.encoder_decoder import EncoderDecoder
+from ingot.model.families import FAMILIES
 from ingot.model.network import Network
 from ingot.model.transformer import Transformer
 from ingot.model.weights import check_finite, read_tensor, spec_of, write_tensors
@@ -89,6 +91,7 @@ def write_config(
     content: dict[str, Any] = {
         "peft_type": settings.peft_type,
         "task_type": _task(network, is_layered),
+        "auto_mapping": _class(base) if isinstance(network, Encoder) and is_layered else None,
         "base_model_name_or_path": str(base.path),
         **settings.keys(),
         **shape,
@@ -102,10 +105,20 @@ def write_config(
 
 
 def _task(network: Transformer, is_layered: bool) -> str | None:
-    """PEFT's word for the kind of model; it has none for one that fills masks."""
+    """PEFT's word for the kind of model; it has none for one that fills masks, and puts nothing in front of a text
+    unless there is one."""
     if isinstance(network, Decoder):
         return "CAUSAL_LM"
     return SEQ2SEQ if isinstance(network, EncoderDecoder) else None if is_layered else "FEATURE_EXTRACTION"
+
+
+def _class(base: ModelDir) -> dict[str, str]:
+    """Where PEFT's AutoPeftModel finds the class of a base that it has no word for."""
+    family = base.config["model_type"]
+    return {
+        "base_model_class": FAMILIES[family].architecture,
+        "parent_library": f"transformers.models.{family}.modeling_{family}",
+    }
 
 
 def _file_name(name: str) -> str:
