@@ -55,7 +55,6 @@ def rename(adapter: Path, old: str, new: str | None) -> None:
      ({"lora_bias": True}, "adapter-not-supported", "lora_bias"),
      ({"init_lora_weights": "pissa"}, "adapter-not-supported", "pissa"),
      ({"trainable_token_indices": [3]}, "adapter-not-supported", "trainable_token_indices"),
-     ({"target_parameters": ["x"]}, "adapter-not-supported", "target_parameters"),
      ({"layer_replication": [[0, 1]]}, "adapter-not-supported", "layer_replication"),
      ({"from_the_future": 3}, "adapter-not-supported", "from_the_future"),
      ({"task_type": "SEQ_CLS"}, "adapter-not-supported", "SEQ_CLS"),
