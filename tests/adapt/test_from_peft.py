@@ -124,3 +124,30 @@ def test_a_prefix_of_an_encoder_decoder_in_files_of_other_sizes(name: str, layer
         task_type=SEQ2SEQ, num_virtual_tokens=6, num_layers=layers, num_attention_heads=4, token_dim=32
     )
     assert difference(base, tmp_path / "a", wrote(base, tmp_path / "a", settings)) <= 1e-5
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("dora", [False, True])
+@pytest.mark.parametrize(("name", "targets"), [("llama", ["embed_tokens", "lm_head", "v_proj"]),
+                                               ("qwen2", ["embed_tokens", "v_proj"]), ("gpt2", ["wte", "c_attn"])])  # fmt: skip
+def test_embedding_and_head(name: str, targets: list[str], dora: bool, tmp_path: Path) -> None:
+    """A tied head goes on reading the embedding as it was; PEFT stores the embedding along, which is checked."""
+    from peft import LoraConfig
+
+    base = write_model(tmp_path / "base", SHAPES[name][0])
+    settings = LoraConfig(
+        task_type=CAUSAL, r=4, lora_alpha=8, target_modules=targets, use_dora=dora, fan_in_fan_out=name == "gpt2"
+    )
+    assert difference(base, tmp_path / "a", wrote(base, tmp_path / "a", settings)) <= 1e-5
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["llama", "qwen2"])
+def test_modules_kept_whole(name: str, tmp_path: Path) -> None:
+    from peft import LoraConfig
+
+    base = write_model(tmp_path / "base", SHAPES[name][0])
+    settings = LoraConfig(
+        task_type=CAUSAL, r=4, lora_alpha=8, target_modules=["v_proj"], modules_to_save=["embed_tokens", "lm_head"]
+    )
+    assert difference(base, tmp_path / "a", wrote(base, tmp_path / "a", settings)) <= 1e-5
