@@ -128,8 +128,10 @@ def test_a_prefix_of_an_encoder_decoder_in_files_of_other_sizes(name: str, layer
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("dora", [False, True])
-@pytest.mark.parametrize(("name", "targets"), [("llama", ["embed_tokens", "lm_head", "v_proj"]),
-                                               ("qwen2", ["embed_tokens", "v_proj"]), ("gpt2", ["wte", "c_attn"])])  # fmt: skip
+@pytest.mark.parametrize(("name", "targets"), [
+    ("llama", ["embed_tokens", "lm_head", "v_proj"]), ("qwen2", ["embed_tokens", "v_proj"]),
+    ("gpt2", ["wte", "c_attn"]),
+])  # fmt: skip
 def test_embedding_and_head(name: str, targets: list[str], dora: bool, tmp_path: Path) -> None:
     """A tied head goes on reading the embedding as it was; PEFT stores the embedding along, which is checked."""
     from peft import LoraConfig

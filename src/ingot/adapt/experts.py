@@ -1,8 +1,8 @@
 """Low-rank updates of parameters rather than layers (PEFT's `target_parameters`), as transformers 5 needs them for the
-experts of Mixtral and Qwen3-MoE: it keeps all of a layer's experts in two tensors, `experts.gate_up_proj` (E, 2F, C) and
-`experts.down_proj` (E, C, F). Here each expert has layers of its own, so such an update is taken apart when it is read:
-expert e of E multiplies by rows e*R .. e*R+R of A (E*R, in) and columns e, e+E, e+2E .. of B (out, R*E); gate and up
-share their A and halve B. Every other parameter is one layer's weight (`gate.weight`).
+experts of Mixtral and Qwen3-MoE: it keeps all of a layer's experts in two tensors, `experts.gate_up_proj` (E, 2F, C)
+and `experts.down_proj` (E, C, F). Here each expert has layers of its own, so such an update is taken apart when it is
+read: expert e of E multiplies by rows e*R .. e*R+R of A (E*R, in) and columns e, e+E, e+2E .. of B (out, R*E); gate and
+up share their A and halve B. Every other parameter is one layer's weight (`gate.weight`).
 
 Written are layers, as transformers 4 has them, never parameters. PEFT turns these into parameters when it reads them,
 rightly for plain LoRA on all of an expert's matrices where no layer without experts is among the targets

@@ -29,7 +29,6 @@ from ingot.model.config import ModelConfig
 from ingot.model.encoder_decoder import EncoderDecoder
 from ingot.model.transformer import Transformer
 
-
 SEQ2SEQ = "SEQ_2_SEQ_LM"
 """PEFT's word for tasks of encoder-decoders."""
 

@@ -1,9 +1,9 @@
 """One forward pass for a group of sequences, each at its own place in the cache.
 
 A group is padded on the right: what a pad writes lies behind the sequence's end, where nothing looks before it is
-overwritten. What adapters put in front of every text is written to a slot when its sequence first runs, and is read from
-there like any other token. An encoder-decoder's source is encoded at the same time; its keys and values stay in a cache
-of their own for as long as the sequence has its slot. Caches grow with the longest text they have held.
+overwritten. What adapters put in front of every text is written to a slot when its sequence first runs, and is read
+from there like any other token. An encoder-decoder's source is encoded at the same time; its keys and values stay in a
+cache of their own for as long as the sequence has its slot. Caches grow with the longest text they have held.
 """
 
 from __future__ import annotations

@@ -49,8 +49,9 @@ class Sequence:
     tokens: all that was generated, an end token and the tokens of a stop string included. text: what they say up to
     an end token or stop string. seed: the one that was used. finish_reason: None while running, "stop" (end token or
     stop string, see stop_reason), "length" (max_tokens or the window), "cancelled", "error" (a step failed).
-    num_cached: how many of start.ids and tokens the cache holds; front_cached: how many tokens lie before them, put there
-    by an adapter; source_cached: how many tokens of the source, and of what an adapter puts in front of it, are held.
+    num_cached: how many of start.ids and tokens the cache holds; front_cached: how many tokens lie before them, put
+    there by an adapter; source_cached: how many tokens of the source, and of what an adapter puts in front of it, are
+    held.
     """
 
     def __init__(

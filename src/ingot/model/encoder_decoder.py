@@ -53,8 +53,8 @@ class Target:
 class EncoderDecoder(Transformer):
     """A transformer with an encoder and a decoder (Vaswani et al. 2017) and its head.
 
-    A family gives `embedding`, `blocks`, `encode`, `decode`, `cross_attentions`, `head` and `ties`. What adapters put in
-    front as tokens stands before the source, what they put there as keys and values before the target.
+    A family gives `embedding`, `blocks`, `encode`, `decode`, `cross_attentions`, `head` and `ties`. What adapters put
+    in front as tokens stands before the source, what they put there as keys and values before the target.
     """
 
     takes_prefix = True
@@ -88,7 +88,8 @@ class EncoderDecoder(Transformer):
     ) -> Tensor:
         """Hidden states of the target `ids_BT`, (B, T, hidden). With source segments but none for the target, every
         target token sees the sources that are not padding (-1). With `rows` and `source`, each row goes on with the
-        target and looks at the source that caches hold; positions then count from the end of what `keep_front` wrote."""
+        target and looks at the source that caches hold; positions then count from the end of what `keep_front` wrote.
+        """
         positions_BT = default_positions(ids_BT) if positions_BT is None else positions_BT
         if rows is not None and source is not None:
             keys_BS = key_positions(rows)
