@@ -18,6 +18,8 @@ IDS = torch.randint(4, 320, (2, 20), generator=torch.Generator().manual_seed(1))
 KINDS = {
     "bert": "AutoModelForMaskedLM",
     "roberta": "AutoModelForMaskedLM",
+    "distilbert": "AutoModelForMaskedLM",
+    "modernbert": "AutoModelForMaskedLM",
     "t5": "AutoModelForSeq2SeqLM",
     "bart": "AutoModelForSeq2SeqLM",
 }

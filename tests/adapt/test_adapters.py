@@ -165,8 +165,10 @@ def test_cached_equals_whole_behind_a_front(method: str) -> None:
     with torch.no_grad():
         whole = network(IDS)
         parts = []
+        front = network.keep_front(cache, slots)
+        assert front.tolist() == [6, 6]
         for begin_at, end in ((0, 9), (9, 10), (10, 20)):
-            positions = torch.arange(begin_at, end).expand(2, -1)
+            positions = torch.arange(begin_at, end) + front[:, None]
             parts.append(network(IDS[:, begin_at:end], positions, rows=SlotRows.at(cache, slots, positions)))
     assert (torch.cat(parts, 1) - whole).abs().max() <= 1e-5
 

@@ -97,13 +97,59 @@ def test_prompt(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("projected", [False, True])
-@pytest.mark.parametrize("name", [name for name, (_, task) in (SHAPES | MORE).items() if task != SEQ2SEQ])
+@pytest.mark.parametrize("name", SHAPES | MORE)
 def test_prefix(name: str, projected: bool, tmp_path: Path) -> None:
     from peft import PrefixTuningConfig
 
     config, task = (SHAPES | MORE)[name]
     base = write_model(tmp_path / "base", config)
-    settings = PrefixTuningConfig(task_type=task, num_virtual_tokens=6, prefix_projection=projected)
+    heads = 4 if name == "bart" else None  # PEFT itself would take the encoder's, which are others here
+    settings = PrefixTuningConfig(
+        task_type=task, num_virtual_tokens=6, prefix_projection=projected, num_attention_heads=heads
+    )
     if projected:
         settings.encoder_hidden_size = 8
+    assert difference(base, tmp_path / "a", wrote(base, tmp_path / "a", settings)) <= 1e-5
+
+
+@pytest.mark.parametrize("layers", [2, 4, 5])
+@pytest.mark.parametrize("name", ["t5", "bart"])
+def test_a_prefix_of_an_encoder_decoder_in_files_of_other_sizes(name: str, layers: int, tmp_path: Path) -> None:
+    """PEFT deals a file's layers out in an order of its own; with an even number two layers may share one."""
+    from peft import PrefixTuningConfig
+
+    config = (SHAPES | MORE)[name][0] | ({"decoder_layers": 2} if name == "bart" else {})
+    base = write_model(tmp_path / "base", config)
+    settings = PrefixTuningConfig(
+        task_type=SEQ2SEQ, num_virtual_tokens=6, num_layers=layers, num_attention_heads=4, token_dim=32
+    )
+    assert difference(base, tmp_path / "a", wrote(base, tmp_path / "a", settings)) <= 1e-5
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("dora", [False, True])
+@pytest.mark.parametrize(("name", "targets"), [
+    ("llama", ["embed_tokens", "lm_head", "v_proj"]), ("qwen2", ["embed_tokens", "v_proj"]),
+    ("gpt2", ["wte", "c_attn"]),
+])  # fmt: skip
+def test_embedding_and_head(name: str, targets: list[str], dora: bool, tmp_path: Path) -> None:
+    """A tied head goes on reading the embedding as it was; PEFT stores the embedding along, which is checked."""
+    from peft import LoraConfig
+
+    base = write_model(tmp_path / "base", SHAPES[name][0])
+    settings = LoraConfig(
+        task_type=CAUSAL, r=4, lora_alpha=8, target_modules=targets, use_dora=dora, fan_in_fan_out=name == "gpt2"
+    )
+    assert difference(base, tmp_path / "a", wrote(base, tmp_path / "a", settings)) <= 1e-5
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["llama", "qwen2"])
+def test_modules_kept_whole(name: str, tmp_path: Path) -> None:
+    from peft import LoraConfig
+
+    base = write_model(tmp_path / "base", SHAPES[name][0])
+    settings = LoraConfig(
+        task_type=CAUSAL, r=4, lora_alpha=8, target_modules=["v_proj"], modules_to_save=["embed_tokens", "lm_head"]
+    )
     assert difference(base, tmp_path / "a", wrote(base, tmp_path / "a", settings)) <= 1e-5

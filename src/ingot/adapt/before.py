@@ -91,25 +91,28 @@ class BeforeText(InFront):
                 found.append((part, rows))
         return found
 
-    def remembered(self, network: nn.Module, ids_BT: Tensor) -> Before | None:
-        """Keys and values for a batch; None where nothing acts on it. A decoder's prompts are among them."""
-        acting = self.acting(ids_BT)
+    def remembered(self, network: nn.Module, batch: Tensor) -> Before | None:
+        """Keys and values for a batch; None where nothing acts on it. A decoder's prompts are among them.
+
+        Worked out for one text, the same for all, unless rows have adapters of their own.
+        """
+        acting = self.acting(batch)
         if not isinstance(network, Decoder):
             acting = [(part, rows) for part, rows in acting if not part.has_ids]
         if not acting:
             return None
-        batch = len(ids_BT)
+        lengths_B = torch.zeros(len(batch), dtype=torch.long, device=batch.device)
         if len(acting) == 1 and acting[0][1] is None:
             part = acting[0][0]
-            keys, values = part.remembered(network, batch)
-            return Before(list(keys), list(values), ids_BT.new_full((batch,), part.length))
-        lengths_B = ids_BT.new_zeros(batch)
+            sides = part.remembered(network, len(batch) if self.active.is_chosen else 1)
+            keys, values = ([layer.expand(len(batch), -1, -1, -1) for layer in side] for side in sides)
+            return Before(keys, values, lengths_B + part.length)
         width = max(part.length for part, _ in acting)
         sums: list[list[Tensor]] | None = None
         for part, rows in acting:
             assert rows is not None
             lengths_B = lengths_B.index_fill(0, rows, part.length)
-            spread = [[_spread(layer, rows, width) for layer in side] for side in part.remembered(network, batch)]
+            spread = [[_spread(layer, rows, width) for layer in side] for side in part.remembered(network, len(batch))]
             sums = spread if sums is None else [
                 [a + b for a, b in zip(*sides, strict=True)] for sides in zip(sums, spread, strict=True)
             ]  # fmt: skip

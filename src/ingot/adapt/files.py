@@ -8,23 +8,28 @@ refused by name, an unknown key too.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ingot.adapt.active import Active
+from ingot.adapt.experts import peft_fuses, taken_apart
+from ingot.adapt.lora import LoRA
 from ingot.adapt.methods import READERS, Settings, put_on, tensor_names, tensors
-from ingot.adapt.prefix import Prefix
+from ingot.adapt.prefix import SEQ2SEQ, Prefix
 from ingot.adapt.prompt import Prompt
 from ingot.adapt.targets import HEADS
 from ingot.core.errors import IngotError, fail, nearest
 from ingot.core.files import tree_digest
 from ingot.core.model_dir import Draft, ModelDir
+from ingot.core.progress import warn
 from ingot.model.config import PREFIX_LM
 from ingot.model.decoder import Decoder
+from ingot.model.encoder import Encoder
 from ingot.model.encoder_decoder import EncoderDecoder
+from ingot.model.families import FAMILIES
 from ingot.model.network import Network
 from ingot.model.transformer import Transformer
 from ingot.model.weights import check_finite, read_tensor, spec_of, write_tensors
@@ -38,7 +43,7 @@ KNOWN = {
     key
     for line in (
         "r lora_alpha lora_dropout target_modules exclude_modules layers_to_transform layers_pattern modules_to_save",
-        "rank_pattern alpha_pattern use_rslora use_dora feedforward_modules num_virtual_tokens",
+        "rank_pattern alpha_pattern use_rslora use_dora feedforward_modules num_virtual_tokens target_parameters",
         "peft_type auto_mapping base_model_name_or_path revision inference_mode peft_version fan_in_fan_out",
         "init_ia3_weights init_weights prompt_tuning_init prompt_tuning_init_text tokenizer_name_or_path",
         "tokenizer_kwargs token_dim num_attention_heads num_layers num_transformer_submodules encoder_hidden_size",
@@ -50,7 +55,7 @@ KNOWN = {
 """Keys that are read (the first two lines), and keys that change nothing once the tensors are there."""
 
 ONLY: dict[str, tuple[Any, ...]] = {
-    "task_type": (None, "CAUSAL_LM", "SEQ_2_SEQ_LM", "FEATURE_EXTRACTION"),
+    "task_type": (None, "CAUSAL_LM", SEQ2SEQ, "FEATURE_EXTRACTION"),
     "bias": ("none",),
     "init_lora_weights": (None, True, False, "gaussian", "eva", "orthogonal"),
 }
@@ -73,7 +78,10 @@ def weights_digest(model: ModelDir) -> str:
 def write_adapter(
     draft: Draft, network: nn.Module, adapter: str, settings: Settings, base: ModelDir, below: Sequence[ModelDir] = ()
 ) -> None:
-    """Write an adapter that lies on `network` in PEFT's layout."""
+    """Write an adapter that lies on `network` in PEFT's layout. Warns where PEFT reads something else from it."""
+    is_plain = isinstance(settings, LoRA) and settings.name == "lora" and not settings.dropout
+    if not peft_fuses(network, adapter, is_plain):
+        warn("experts-in-peft")
     held = {_file_name(name): tensor for name, tensor in tensors(network, adapter).items()}
     write_tensors(draft.path / "adapter_model.safetensors", spec_of(held), held.items())
     write_config(draft, network, settings, base, below)
@@ -84,17 +92,12 @@ def write_config(
 ) -> None:
     """adapter_config.json, and in the hallmark which base it belongs to."""
     assert isinstance(network, Transformer)
-    shape = settings.shape_keys(network.config) if hasattr(settings, "shape_keys") else {}
-    if settings.peft_type == "PROMPT_TUNING":
-        shape["num_transformer_submodules"] = 2 if isinstance(network, EncoderDecoder) else 1
-    is_layered = settings.peft_type in ("LORA", "IA3")
+    shape = settings.shape_keys(network) if hasattr(settings, "shape_keys") else {}
     content: dict[str, Any] = {
         "peft_type": settings.peft_type,
-        "task_type": _task(network, is_layered),
-        "base_model_name_or_path": str(base.path),
+        **base_keys(network, base, settings.peft_type in ("LORA", "IA3")),
         **settings.keys(),
         **shape,
-        **({"fan_in_fan_out": base.config["model_type"] == "gpt2"} if is_layered else {}),
         "inference_mode": True,
     }
     draft.write_json(CONFIG, content)
@@ -103,11 +106,31 @@ def write_config(
         draft.numbers["base_adapters"] = [weights_digest(adapter) for adapter in below]
 
 
+def base_keys(network: Transformer, base: ModelDir, is_layered: bool) -> dict[str, Any]:
+    """What adapter_config.json says of the base. `is_layered`: the adapter changes layers."""
+    return {
+        "task_type": _task(network, is_layered),
+        "auto_mapping": _class(base) if isinstance(network, Encoder) and is_layered else None,
+        "base_model_name_or_path": str(base.path),
+        **({"fan_in_fan_out": base.config["model_type"] == "gpt2"} if is_layered else {}),
+    }
+
+
 def _task(network: Transformer, is_layered: bool) -> str | None:
-    """PEFT's word for the kind of model; it has none for one that fills masks."""
+    """PEFT's word for the kind of model; it has none for one that fills masks, and puts nothing in front of a text
+    unless there is one."""
     if isinstance(network, Decoder):
         return "CAUSAL_LM"
-    return "SEQ_2_SEQ_LM" if isinstance(network, EncoderDecoder) else None if is_layered else "FEATURE_EXTRACTION"
+    return SEQ2SEQ if isinstance(network, EncoderDecoder) else None if is_layered else "FEATURE_EXTRACTION"
+
+
+def _class(base: ModelDir) -> dict[str, str]:
+    """Where PEFT's AutoPeftModel finds the class of a base that it has no word for."""
+    family = base.config["model_type"]
+    return {
+        "base_model_class": FAMILIES[family].architecture,
+        "parent_library": f"transformers.models.{family}.modeling_{family}",
+    }
 
 
 def _file_name(name: str) -> str:
@@ -175,10 +198,10 @@ def apply_adapter(
     put_on(network, settings, name, active)
     expected = {_file_name(key): path for key, path in tensor_names(network, name).items()}
     state = network.state_dict()
-    found = _named(adapter, expected, network)
+    held = taken_apart(network, getattr(settings, "parameters", ()), adapter, PREFIX)
     loaded: dict[str, Tensor] = {}
-    for key, entry in found.items():
-        tensor, present = read_tensor(adapter.tensors[entry]), state[expected[key]]
+    for key, entry in _named(adapter, held, expected, network).items():
+        tensor, present = held[entry](), state[expected[key]]
         check_finite(entry, tensor, adapter.path)
         if tensor.shape != present.shape:
             shapes = {"found": list(tensor.shape), "expected": list(present.shape)}
@@ -192,15 +215,17 @@ def apply_adapter(
     return settings
 
 
-def _named(adapter: ModelDir, expected: dict[str, str], network: nn.Module) -> dict[str, str]:
-    """Expected name -> name in the file. Raises `adapter-keys`, listing what is missing and what is left over.
+def _named(
+    adapter: ModelDir, held: dict[str, Callable[[], Tensor]], expected: dict[str, str], network: nn.Module
+) -> dict[str, str]:
+    """Expected name -> name among those held. Raises `adapter-keys`, listing what is missing and what is left over.
 
     Adapters of bare backbones (PEFT's FEATURE_EXTRACTION) lack the outer prefix. Embeddings and heads that PEFT stored
     beside the update must be the base's.
     """
     outer = next(iter(network.state_dict())).partition(".")[0] + "."
     bare = {key: key.replace(PREFIX + outer, PREFIX, 1) for key in expected}
-    there = adapter.tensors.keys()
+    there = held.keys()
     same = {key: key for key in expected}
     naming = same if len(set(expected) & there) >= len(set(bare.values()) & there) else bare
     missing = sorted(set(naming.values()) - there)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ingot.adapt.active import Active
+from ingot.adapt.experts import targets
 from ingot.adapt.saved import save_modules
 from ingot.adapt.targets import ALL_LINEAR, Targets
 from ingot.adapt.tied import untie
@@ -96,7 +97,7 @@ class LoRAEmbedding(Wrapped):
 @dataclass(frozen=True)
 class LoRA:
     """Rank, strength, dropout on the update's input, where; `by_rank` and `by_alpha`: other numbers for some layers,
-    by a regular expression for the end of their name."""
+    by a regular expression for the end of their name; `parameters`: what else is updated (`ingot.adapt.experts`)."""
 
     rank: int
     alpha: float
@@ -105,6 +106,7 @@ class LoRA:
     rslora: bool = False
     by_rank: dict[str, int] = field(default_factory=dict)
     by_alpha: dict[str, float] = field(default_factory=dict)
+    parameters: tuple[str, ...] = ()
 
     peft_type: ClassVar[str] = "LORA"
     can_merge: ClassVar[bool] = True
@@ -117,6 +119,10 @@ class LoRA:
 
     @classmethod
     def read(cls, config: dict[str, Any], path: Path) -> LoRA:
+        parameters = config.get("target_parameters") or ()
+        if parameters:
+            check_parameters(cls, config, path)
+            config = config | {"target_modules": config.get("target_modules") or []}
         return cls(
             int(config.get("r", 8)),
             float(config.get("lora_alpha", 8)),
@@ -125,6 +131,7 @@ class LoRA:
             bool(config.get("use_rslora", False)),
             {key: int(value) for key, value in (config.get("rank_pattern") or {}).items()},
             {key: float(value) for key, value in (config.get("alpha_pattern") or {}).items()},
+            tuple(sorted(parameters)),
         )
 
     def keys(self) -> dict[str, Any]:
@@ -164,12 +171,23 @@ class LoRA:
             rank, scale = self.scale(name)
             kind: Any = self.layer if is_linear(found[name]) else self.embedding
             replace(network, name, kind(found[name], adapter, active, rank, scale, self.dropout))
+        for target in targets(network, self.parameters) if self.parameters else ():
+            rank, scale = self.scale(target.parameter)
+            for name in target.layers:
+                replace(network, name, LoRALayer(found[name], adapter, active, rank, scale, 0.0))
         save_modules(network, saved, adapter, active)
 
 
 def low_rank(rank: int) -> LoRA:
     """An update of every layer, twice as strong as its rank."""
     return LoRA(rank, 2.0 * rank, 0.0, Targets((ALL_LINEAR,)))
+
+
+def check_parameters(kind: type[LoRA], config: dict[str, Any], path: Path) -> None:
+    """Refuse what PEFT, too, cannot put on parameters. Raises `adapter-not-supported`."""
+    found = config["target_parameters"]
+    if kind is not LoRA or not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise fail("adapter-not-supported", path=path, key="target_parameters", found=repr(found))
 
 
 T = TypeVar("T")

@@ -19,11 +19,9 @@ from torch import Tensor, nn
 
 from ingot.adapt.active import Active
 from ingot.adapt.before import BeforeText, Part
-from ingot.adapt.prefix import check_room, fitted
+from ingot.adapt.prefix import check_room, fitted, stacks
 from ingot.adapt.wrapped import Wrapped, beside, layers, origin, replace
-from ingot.model.config import ModelConfig
 from ingot.model.decoder import Decoder
-from ingot.model.encoder_decoder import EncoderDecoder
 from ingot.model.transformer import Transformer
 
 
@@ -34,7 +32,7 @@ class PromptPart(Part):
 
     def __init__(self, network: Transformer, adapter: str, length: int, first_id: int) -> None:
         super().__init__(adapter, length)
-        shape = (length * submodules(network), network.config.hidden_size)
+        shape = (length * stacks(network), network.config.hidden_size)
         self.prompt_embeddings = nn.Parameter(torch.zeros(shape, **beside(next(network.parameters()))))
         self.first_id = first_id
 
@@ -43,7 +41,7 @@ class PromptPart(Part):
         assert isinstance(network, Transformer)
         with torch.no_grad():
             rows = network.embedding(torch.tensor(fitted(ids, self.length), device=self.prompt_embeddings.device))
-            self.prompt_embeddings.copy_((rows * network.embedding_scale).repeat(submodules(network), 1))
+            self.prompt_embeddings.copy_((rows * network.embedding_scale).repeat(stacks(network), 1))
 
     def ids(self, device: torch.device) -> Tensor:
         return torch.arange(self.first_id, self.first_id + self.length, device=device)
@@ -89,12 +87,14 @@ class Prompt:
     def keys(self) -> dict[str, Any]:
         return {"num_virtual_tokens": self.length, "prompt_tuning_init": "RANDOM"}
 
-    def shape_keys(self, config: ModelConfig) -> dict[str, Any]:
+    def shape_keys(self, network: Transformer) -> dict[str, Any]:
         """What PEFT works out from the base."""
+        config = network.config
         return {
             "token_dim": config.hidden_size,
             "num_attention_heads": config.num_heads,
             "num_layers": config.num_layers,
+            "num_transformer_submodules": stacks(network),
         }
 
     def attach(self, network: nn.Module, adapter: str, active: Active) -> None:
@@ -107,8 +107,3 @@ class Prompt:
         name = next(name for name, module in layers(network).items() if module is network.embedding)
         replace(network, name, PromptEmbedding(network.embedding, active, part, network.embedding_scale))
         before.parts.append(part)
-
-
-def submodules(network: nn.Module) -> int:
-    """PEFT's count of stacks that might each have a prompt."""
-    return 2 if isinstance(network, EncoderDecoder) else 1

@@ -49,8 +49,9 @@ class Sequence:
     tokens: all that was generated, an end token and the tokens of a stop string included. text: what they say up to
     an end token or stop string. seed: the one that was used. finish_reason: None while running, "stop" (end token or
     stop string, see stop_reason), "length" (max_tokens or the window), "cancelled", "error" (a step failed).
-    num_cached: how many of start.ids and tokens the cache holds; source_cached: how many tokens of the source, and of
-    what an adapter puts in front of it, are held.
+    num_cached: how many of start.ids and tokens the cache holds; front_cached: how many tokens lie before them, put
+    there by an adapter; source_cached: how many tokens of the source, and of what an adapter puts in front of it, are
+    held.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Sequence:
         self.stop_reason: int | str | None = None
         self.slot: int | None = None
         self.num_cached = 0
+        self.front_cached = 0
         self.source_cached = 0
         self._limit = limit
         self._generation = generation
@@ -92,6 +94,11 @@ class Sequence:
     def source_left(self) -> int:
         """How many tokens of the source the encoder has to read."""
         return 0 if self.source_cached else len(self.start.source)
+
+    @property
+    def next_position(self) -> int:
+        """Where the next token stands in the cache."""
+        return self.front_cached + self.num_cached
 
     @property
     def num_left(self) -> int:

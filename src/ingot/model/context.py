@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ingot.model.attention import visible
-from ingot.model.cache import CacheRows, Keys, SlotRows
+from ingot.model.cache import CacheRows, Keys, KVCache, SlotRows
 from ingot.model.config import ModelConfig
 from ingot.model.positions import alibi_slopes
 
@@ -39,16 +39,22 @@ class Before:
     def length(self) -> int:
         return self.k_LBGVD[0].shape[2]
 
+    def keep(self, cache: KVCache, slots_B: Tensor) -> None:
+        """Write it to the beginning of slots, whose texts then go on from `lengths_B`."""
+        positions_BV = torch.arange(self.length, device=slots_B.device).expand(len(slots_B), -1)
+        for layer, (k_BGVD, v_BGVD) in enumerate(zip(self.k_LBGVD, self.v_LBGVD, strict=True)):
+            held = cache.k_SHCD[layer]
+            cache.write(layer, (k_BGVD.to(held), v_BGVD.to(held)), slots_B, positions_BV)
+
 
 @dataclass(frozen=True)
-class RowsBehind(CacheRows):
-    """Rows of a cache, or none, behind a prefix."""
+class Behind(CacheRows):
+    """The keys and values of one pass, behind what every text sees in front of itself."""
 
     before: Before
-    rows: SlotRows | None
 
     def append(self, layer: int, keys: Keys) -> Keys:
-        k_BHTD, v_BHTD = keys if self.rows is None else self.rows.append(layer, keys)
+        k_BHTD, v_BHTD = keys
         k_BGVD, v_BGVD = self.before.k_LBGVD[layer], self.before.v_LBGVD[layer]
         return torch.cat((k_BGVD.to(k_BHTD), k_BHTD), 2), torch.cat((v_BGVD.to(v_BHTD), v_BHTD), 2)
 
@@ -122,7 +128,7 @@ def masks(
         found = {window: visible(order_BT, order_BT, window) for window in windows}
         found |= {} if config.alibi or before is not None else dict.fromkeys(plain)
     if before is not None:
-        order_BT, keys_BS, found = _behind(before, positions_BT, order_BT, keys_BS, found)
+        order_BT, keys_BS, found = behind(before, positions_BT, order_BT, keys_BS, found)
     if config.alibi:
         slopes_H = alibi_slopes(config.num_heads).to(positions_BT.device)
         bias_BHTS = slopes_H[:, None, None] * (keys_BS[:, None, None, :] - order_BT[:, None, :, None])
@@ -130,7 +136,7 @@ def masks(
     return found
 
 
-def _behind(
+def behind(
     before: Before,
     positions_BT: Tensor,
     order_BT: Tensor,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ingot.model.cache import CacheRows, SlotRows
 from ingot.model.config import ModelConfig
-from ingot.model.context import Recorder, RowsBehind, default_positions, masks, text_lengths
+from ingot.model.context import Behind, Recorder, default_positions, masks, text_lengths
 from ingot.model.families import DECODERS
 from ingot.model.layers import Backbone
 from ingot.model.transformer import Transformer
@@ -68,18 +68,19 @@ class Decoder(Transformer):
 
         Tokens see only earlier tokens of their own segment (equal number in `segments_BT`; all, when not given), and
         tokens of its prefix (`prefix_BT`) the whole prefix. `rows`: each row goes on with what a cache holds, and sees
-        all of it; a prefix must then be read in the one pass that begins its text. `lengths_B`: how long each row's
-        text is where less of it is read than that (it matters where `config.crossing` is a number).
+        all of it: what adapters put in front too, once `keep_front` wrote it there and positions count from its end. A
+        prefix must then be read in the one pass that begins its text. `lengths_B`: how long each row's text is where
+        less of it is read than that (it matters where `config.crossing` is a number).
         """
         positions_BT = default_positions(ids_BT) if positions_BT is None else positions_BT
-        before = None if self.before is None else self.before.remembered(self, ids_BT)
+        before = None if self.before is None or rows is not None else self.before.remembered(self, ids_BT)
         mask_of = masks(self.config, positions_BT, segments_BT, prefix_BT, rows, before)
         lengths_BT = None if lengths_B is None else lengths_B[:, None].expand(ids_BT.shape)
         if lengths_BT is None and self.config.crossing is not None:
             lengths_BT = text_lengths(positions_BT, segments_BT)
         seen: CacheRows | None = rows
         if before is not None:
-            seen, positions_BT = RowsBehind(before, rows), positions_BT + before.lengths_B[:, None]
+            seen, positions_BT = Behind(before), positions_BT + before.lengths_B[:, None]
             lengths_BT = None if lengths_BT is None else lengths_BT + before.lengths_B[:, None]
         return self._through(ids_BT, positions_BT, lengths_BT, mask_of, seen)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ingot.model.cache import CacheRows
-from ingot.model.context import Before, Recorder, RowsBehind, both_ways, default_positions
+from ingot.model.context import Before, Behind, Recorder, both_ways, default_positions
 from ingot.model.in_front import InFront
 from ingot.model.transformer import Transformer
 
@@ -59,7 +59,7 @@ class Encoder(Transformer):
         rows, positions_BT, kept = None, front.positions_BT, before.remembered(self, ids_BT)
         if kept is not None:
             mask_of = {window: _with_prefix(mask, kept) for window, mask in mask_of.items()}
-            rows, positions_BT = RowsBehind(kept, None), positions_BT + kept.lengths_B[:, None]
+            rows, positions_BT = Behind(kept), positions_BT + kept.lengths_B[:, None]
         x_BTC = self._through(front.ids_BT, positions_BT, types_BT, mask_of, rows)
         return x_BTC.gather(1, front.places_BT[..., None].expand(-1, -1, x_BTC.shape[-1]))
 

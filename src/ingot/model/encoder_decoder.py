@@ -8,7 +8,7 @@ token by token over two caches, its own and that of the sources.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ingot.model.attention import visible
 from ingot.model.cache import CacheRows, Keys, KVCache, SlotRows, SourceRows
-from ingot.model.context import default_positions, key_positions
+from ingot.model.context import Behind, Recorder, behind, default_positions, key_positions
 from ingot.model.transformer import Transformer
 
 Memory = Tensor | SourceRows
@@ -53,8 +53,11 @@ class Target:
 class EncoderDecoder(Transformer):
     """A transformer with an encoder and a decoder (Vaswani et al. 2017) and its head.
 
-    A family gives `embedding`, `blocks`, `encode`, `decode`, `cross_attentions`, `head` and `ties`.
+    A family gives `embedding`, `blocks`, `encode`, `decode`, `cross_attentions`, `head` and `ties`. What adapters put
+    in front as tokens stands before the source, what they put there as keys and values before the target.
     """
+
+    takes_prefix = True
 
     def encode(self, ids_BS: Tensor, positions_BS: Tensor, mask: Tensor | None) -> Tensor:
         """The source's hidden states, (B, S, C). `mask` (B, 1, S, S) or None for everything."""
@@ -85,7 +88,8 @@ class EncoderDecoder(Transformer):
     ) -> Tensor:
         """Hidden states of the target `ids_BT`, (B, T, hidden). With source segments but none for the target, every
         target token sees the sources that are not padding (-1). With `rows` and `source`, each row goes on with the
-        target and looks at the source that caches hold."""
+        target and looks at the source that caches hold; positions then count from the end of what `keep_front` wrote.
+        """
         positions_BT = default_positions(ids_BT) if positions_BT is None else positions_BT
         if rows is not None and source is not None:
             keys_BS = key_positions(rows)
@@ -98,7 +102,26 @@ class EncoderDecoder(Transformer):
         order_BT = default_positions(ids_BT)
         pair = None if segments_BT is None else (segments_BT, segments_BT)
         mask = visible(order_BT, order_BT, None, pair)
-        return self.decode(ids_BT, Target(positions_BT, positions_BT, mask, memory_BSC, across))
+        return self.decode(ids_BT, self._behind_front(Target(positions_BT, positions_BT, mask, memory_BSC, across)))
+
+    def _behind_front(self, target: Target) -> Target:
+        """A target that sees what adapters put in front of it."""
+        before = None if self.before is None else self.before.remembered(self, target.positions_BT)
+        if before is None:
+            return target
+        positions_BT, keys_BS, seen = behind(
+            before, target.positions_BT, target.positions_BT, target.keys_BS, {None: target.mask}
+        )
+        mask = seen[None]
+        assert mask is not None
+        return replace(target, positions_BT=positions_BT, keys_BS=keys_BS, mask=mask, rows=Behind(before))
+
+    def remember(self, ids_BT: Tensor) -> Recorder:
+        """The keys and values of the decoder's layers once it read `ids_BT`, which were also the source."""
+        recorder, order_BT = Recorder(), default_positions(ids_BT)
+        mask = visible(order_BT, order_BT, None)
+        self.decode(ids_BT, Target(order_BT, order_BT, mask, self._encoded(ids_BT, None), None, recorder))
+        return recorder
 
     def keep_source(self, ids_BS: Tensor, segments_BS: Tensor, cache: KVCache, slots_B: Tensor) -> Tensor:
         """Encode sources and write every decoder layer's keys and values of them to a cache. How many each row has

@@ -26,8 +26,9 @@ class InFront(nn.Module):
         """Positions that it takes from a text's window."""
         raise NotImplementedError
 
-    def remembered(self, network: nn.Module, ids_BT: Tensor) -> Before | None:
-        """Keys and values for a batch; None where there are none. An encoder's are those of prefixes alone."""
+    def remembered(self, network: nn.Module, batch: Tensor) -> Before | None:
+        """Keys and values for the rows of a batch, (B, ...); None where there are none. An encoder's, and an
+        encoder-decoder's, are those of prefixes alone."""
         raise NotImplementedError
 
     def put(self, ids_BT: Tensor, segments_BT: Tensor | None) -> Front:

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from ingot.model.cache import KVCache
 from ingot.model.config import ModelConfig, Rope
 from ingot.model.context import Recorder
 from ingot.model.in_front import InFront
@@ -58,6 +59,15 @@ class Transformer(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         return next(self.embedding.parameters()).dtype
+
+    def keep_front(self, cache: KVCache, slots_B: Tensor) -> Tensor:
+        """Write what adapters put in front of every text to slots of a cache, once for as long as a text goes on. How
+        many tokens that is in each, (B,): where its text begins."""
+        before = None if self.before is None else self.before.remembered(self, slots_B)
+        if before is None:
+            return torch.zeros_like(slots_B)
+        before.keep(cache, slots_B)
+        return before.lengths_B
 
     def remember(self, ids_BT: Tensor) -> Recorder:
         """The keys and values of every layer once `ids_BT` were read alone, where the network takes such in."""

@@ -160,7 +160,11 @@ def low_rank_config(like: dict[str, Any], ranks: dict[str, int]) -> dict[str, An
     """adapter_config.json of updates that are not scaled any more, each of a rank of its own."""
     largest = max(ranks.values())
     own = {layer: rank for layer, rank in ranks.items() if rank != largest}
-    kept = {key: like[key] for key in ("task_type", "base_model_name_or_path", "fan_in_fan_out") if key in like}
+    kept = {
+        key: like[key]
+        for key in ("task_type", "auto_mapping", "base_model_name_or_path", "fan_in_fan_out")
+        if key in like
+    }
     return kept | {
         "peft_type": "LORA",
         "r": largest,

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ingot.adapt.files import CONFIG, PREFIX, weights_digest
+from ingot.adapt.files import CONFIG, PREFIX, base_keys, weights_digest
 from ingot.adapt.load import load
 from ingot.adapt.targets import HEADS
 from ingot.adapt.wrapped import is_linear, is_transposed
@@ -146,10 +146,7 @@ def _all_of(weights: Weights, layer: str) -> dict[str, Tensor]:
 
 
 def _config(found: Extracted, base: Weights) -> dict[str, Any]:
-    decoder = isinstance(base.network, Decoder)
-    task = "CAUSAL_LM" if decoder else "SEQ_2_SEQ_LM" if isinstance(base.network, EncoderDecoder) else None
-    like = {"task_type": task, "base_model_name_or_path": str(base.base.path),
-            "fan_in_fan_out": base.base.config["model_type"] == "gpt2"}  # fmt: skip
+    like = base_keys(base.network, base.base, is_layered=True)
     return low_rank_config(like, found.ranks) | {"modules_to_save": list(dict.fromkeys(found.whole)) or None}
 
 

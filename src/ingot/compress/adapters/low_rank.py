@@ -62,6 +62,8 @@ def read_low_rank(adapter: ModelDir) -> tuple[LoRA, list[Update]]:
     settings = read_settings(adapter)
     if not isinstance(settings, LoRA) or isinstance(settings, DoRA):
         raise fail("adapters-low-rank", path=adapter.path / CONFIG, found=settings.name)
+    if settings.parameters:
+        raise fail("adapters-low-rank", path=adapter.path / CONFIG, found="target_parameters")
     found = []
     rest = set(adapter.tensors)
     for name in sorted(adapter.tensors):

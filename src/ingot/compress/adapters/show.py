@@ -80,7 +80,9 @@ def adapters_show(options: AdaptersShowOptions) -> Shown:
 
 
 def _layers(adapter: ModelDir, settings: object) -> list[Layer]:
-    """Tensors of one layer belong together; what is no low-rank update stands for itself."""
+    """Tensors of one layer belong together; what is no low-rank update stands for itself, and so do updates of
+    parameters, of which only the base says what they are."""
+    is_low_rank = isinstance(settings, LoRA) and not settings.parameters
     held: dict[str, Tensor] = {}
     for name, entry in adapter.tensors.items():
         held[name.removeprefix(PREFIX)] = read_tensor(entry)
@@ -89,10 +91,11 @@ def _layers(adapter: ModelDir, settings: object) -> list[Layer]:
     for name in sorted(held):
         for down, up in ((DOWN, UP), (EMBEDDING_DOWN, EMBEDDING_UP)):
             layer = name.removesuffix(f".{down}")
-            if layer != name and f"{layer}.{up}" in held and isinstance(settings, LoRA):
+            if layer != name and f"{layer}.{up}" in held and is_low_rank:
+                assert isinstance(settings, LoRA)
                 update = Update(layer, held[name], held[f"{layer}.{up}"], settings.scale(layer)[1])
                 found.append(Layer(layer, update.rank, update.scale, update.norm(), update.numbers))
-        if not name.endswith((DOWN, UP, EMBEDDING_DOWN, EMBEDDING_UP)):
+        if not is_low_rank or not name.endswith((DOWN, UP, EMBEDDING_DOWN, EMBEDDING_UP)):
             norm = float(torch.linalg.vector_norm(held[name].double()))
             found.append(Layer(name, None, None, norm, held[name].numel()))
     return found

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ingot.adapt.load import LanguageModel
+from ingot.adapt.methods import length_in_front
 from ingot.core.language import text
 from ingot.core.progress import track, warn
 from ingot.model.cache import KVCache, SlotRows
@@ -151,37 +152,53 @@ def likelihood(model: LanguageModel) -> Scorer:
 
     @torch.inference_mode()
     def score(prompt: Sequence[int], candidates: Sequence[Sequence[int]]) -> list[float]:
-        longest = max(map(len, candidates))
-        cache = KVCache(model.config, 1, len(prompt) + longest, model.device, model.decoder.dtype)
-        first_V = _read(model, cache, prompt, 0, len(prompt) + len(candidates[0]) - 1)[-1]
-        return [_continue(model, cache, len(prompt), candidate, first_V) for candidate in candidates]
+        held = _Held.of(model, len(prompt) + max(map(len, candidates)))
+        first_V = held.read(prompt, 0, len(prompt) + len(candidates[0]) - 1)[-1]
+        return [held.go_on(len(prompt), candidate, first_V) for candidate in candidates]
 
     return score
 
 
-def _continue(model: LanguageModel, cache: KVCache, at: int, candidate: Sequence[int], first_V: Tensor) -> float:
-    """log p of a candidate; what an earlier one left in the cache is overwritten."""
-    total = float(first_V[candidate[0]])
-    if len(candidate) > 1:
-        scores_TV = _read(model, cache, candidate[:-1], at, at + len(candidate) - 1)
-        total += sum(float(scores_TV[place, token]) for place, token in enumerate(candidate[1:]))
-    return total
+@dataclass(frozen=True)
+class _Held:
+    """A text that a cache holds, behind the `front` tokens that an adapter put before it."""
 
+    model: LanguageModel
+    cache: KVCache
+    slots_B: Tensor
+    front: int
 
-def _read(model: LanguageModel, cache: KVCache, ids: Sequence[int], at: int, length: int) -> Tensor:
-    """Append ids from position `at` on; log p over the vocabulary behind each of the last pass, (T, V).
+    @classmethod
+    def of(cls, model: LanguageModel, length: int) -> _Held:
+        """An empty text that may grow to a length."""
+        capacity = length + length_in_front(model.network)
+        cache = KVCache(model.config, 1, capacity, model.device, model.decoder.dtype)
+        slots_B = torch.zeros(1, dtype=torch.long, device=model.device)
+        return cls(model, cache, slots_B, int(model.decoder.keep_front(cache, slots_B)))
 
-    `length`: of the whole text, which decides the positions under some scalings. A prompt that is read in both
-    directions is read in one pass.
-    """
-    device = model.device
-    hidden = torch.empty(0)
-    prefix = len(ids) if at == 0 and model.config.prefix_lm else 0
-    size = max(READ_AT_ONCE, prefix)
-    for begin in range(0, len(ids), size):
-        part_BT = torch.tensor([list(ids[begin : begin + size])], device=device)
-        positions_BT = torch.arange(at + begin, at + begin + part_BT.shape[1], device=device)[None]
-        slots_B, lengths_B = torch.zeros(1, dtype=torch.long, device=device), torch.tensor([length], device=device)
-        rows, prefix_BT = SlotRows.at(cache, slots_B, positions_BT), positions_BT < prefix if prefix else None
-        hidden = model.decoder(part_BT, positions_BT, prefix_BT=prefix_BT, lengths_B=lengths_B, rows=rows)[0]
-    return model.decoder.head(hidden if at else hidden[-1:]).log_softmax(-1)
+    def go_on(self, at: int, candidate: Sequence[int], first_V: Tensor) -> float:
+        """log p of a candidate; what an earlier one left in the cache is overwritten."""
+        total = float(first_V[candidate[0]])
+        if len(candidate) > 1:
+            scores_TV = self.read(candidate[:-1], at, at + len(candidate) - 1)
+            total += sum(float(scores_TV[place, token]) for place, token in enumerate(candidate[1:]))
+        return total
+
+    def read(self, ids: Sequence[int], at: int, length: int) -> Tensor:
+        """Append ids from position `at` on; log p over the vocabulary behind each of the last pass, (T, V).
+
+        `length`: of the whole text, which decides the positions under some scalings. A prompt that is read in both
+        directions is read in one pass.
+        """
+        device, decoder = self.model.device, self.model.decoder
+        hidden = torch.empty(0)
+        prefix = len(ids) if at == 0 and self.model.config.prefix_lm else 0
+        size = max(READ_AT_ONCE, prefix)
+        lengths_B = torch.tensor([self.front + length], device=device)
+        for begin in range(0, len(ids), size):
+            part_BT = torch.tensor([list(ids[begin : begin + size])], device=device)
+            order_BT = torch.arange(at + begin, at + begin + part_BT.shape[1], device=device)[None]
+            positions_BT, prefix_BT = self.front + order_BT, order_BT < prefix if prefix else None
+            rows = SlotRows.at(self.cache, self.slots_B, positions_BT)
+            hidden = decoder(part_BT, positions_BT, prefix_BT=prefix_BT, lengths_B=lengths_B, rows=rows)[0]
+        return decoder.head(hidden if at else hidden[-1:]).log_softmax(-1)
