@@ -27,7 +27,7 @@ from ingot.model.config import ModelConfig
 from ingot.model.decoder import Decoder
 from ingot.model.encoder_decoder import EncoderDecoder
 from ingot.model.network import Network
-from ingot.model.quantized import read_dense
+from ingot.model.quantized import Quantization, read_dense
 from ingot.model.weights import load_network
 from ingot.text.tokenizer import Tokenizer
 
@@ -150,11 +150,16 @@ def check_sizes(tokenizer: Tokenizer, config: ModelConfig, path: Path) -> None:
         raise fail("tokenizer-too-large", path=path, largest=tokenizer.vocab_size - 1, rows=config.vocab_size)
 
 
-def load(reference: str | Path, device: str = "cpu", dtype: torch.dtype | None = torch.float32) -> LanguageModel:
-    """Open `DIR`, `DIR+ADAPTER` or `DIR+ADAPTER+ADAPTER`, the base in `dtype`, None: as it is stored. Adapters are
-    held in float32 whatever the base is. Raises IngotError naming what is wrong."""
+def load(
+    reference: str | Path, device: str = "cpu", dtype: torch.dtype | None = torch.float32, nf4: bool = False
+) -> LanguageModel:
+    """Open `DIR`, `DIR+ADAPTER` or `DIR+ADAPTER+ADAPTER`, the base in `dtype`, None: as it is stored; `nf4`: the layers
+    of its blocks in 4 bits, unless they are quantised on disk. Adapters are held in float32 whatever the base is.
+    Raises IngotError naming what is wrong."""
     base, adapters = open_reference(str(reference))
-    network, active = load_network(base, read_dense(base), dtype), Active()
+    if nf4 and Quantization.of(base.config, base.path / "config.json"):
+        raise fail("already-quantized", path=base.path)
+    network, active = load_network(base, read_dense(base), dtype, nf4), Active()
     settings = apply_adapters(network, base, adapters, active)
     network = network.to(device).eval().requires_grad_(False)
     return LanguageModel(network, base, tuple(adapters), settings, active)
