@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,9 @@ def decoded(stored: NF4, shape: tuple[int, ...], dtype: torch.dtype = torch.floa
 
 
 def naive_nearest(numbers: Tensor, values: list[float]) -> list[int]:
-    """Number by number: scaled by the reciprocal of the largest, then the place of the nearest value, the lower of two."""
+    """Number by number: scaled by the reciprocal of the largest, then the place of the nearest, the lower of two."""
     inverse = 1.0 / numbers.abs().max()
-    middles = [(torch.tensor(a) + torch.tensor(b)) / 2 for a, b in zip(values[:-1], values[1:], strict=True)]
+    middles = [(torch.tensor(a) + torch.tensor(b)) / 2 for a, b in itertools.pairwise(values)]
     return [sum(bool(number * inverse > middle) for middle in middles) for number in numbers]
 
 
@@ -42,7 +43,9 @@ def test_bytes_are_those_of_a_naive_loop() -> None:
     found = quantize(weight)
     largest = weight.abs().amax(dim=1)
     places = [place for row in weight for place in naive_nearest(row, list(LEVELS))]
-    assert found.places.tolist() == [first << 4 | second for first, second in zip(places[::2], places[1::2], strict=True)]
+    assert found.places.tolist() == [
+        first << 4 | second for first, second in zip(places[::2], places[1::2], strict=True)
+    ]
     assert torch.equal(found.mean, largest.mean())
     assert found.scales.tolist() == naive_nearest(largest - largest.mean(), scale_levels().tolist())
     assert torch.equal(found.nested, (largest - largest.mean()).abs().max()[None])
@@ -121,6 +124,9 @@ def test_most_scales_are_nearest_where_the_peers_table_misses() -> None:
     assert (peers_scales(found, largest, scale_levels()) != found.scales).any()
 
 
+MAKES = [lambda: nn.Linear(96, 64), lambda: nn.Linear(96, 64, bias=False), lambda: Conv1D(96, 64)]
+
+
 def filled(layer: nn.Linear | Conv1D) -> NF4Linear:
     held = NF4Linear(layer)
     held.fill(layer.weight.detach())
@@ -129,7 +135,7 @@ def filled(layer: nn.Linear | Conv1D) -> NF4Linear:
 
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("make", [lambda: nn.Linear(96, 64), lambda: nn.Linear(96, 64, bias=False), lambda: Conv1D(96, 64)])
+@pytest.mark.parametrize("make", MAKES)
 def test_the_layer_is_a_linear_layer_with_the_decoded_weight(
     make: Callable[[], Any], dtype: torch.dtype, compiled: bool
 ) -> None:
@@ -184,7 +190,9 @@ def test_a_directory_opens_with_its_blocks_in_nf4(config: dict[str, Any], tmp_pa
     expected = {
         name
         for name, module in plain.network.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and id(module) in inside and not name.endswith("block_sparse_moe.gate")
+        if isinstance(module, nn.Linear | Conv1D)
+        and id(module) in inside
+        and not name.endswith("block_sparse_moe.gate")
     }
     assert set(layers) == expected
     assert num_parameters(held.network) == num_parameters(plain.network)
