@@ -18,11 +18,13 @@ from ingot.adapt.lora import low_rank
 from ingot.adapt.methods import put_on
 from ingot.compress.compare import compare, make_probe
 from ingot.core.errors import IngotError
-from ingot.core.model_dir import ModelDir
+from ingot.core.model_dir import Draft, ModelDir
+from ingot.model.network import Network
 from ingot.model.nf4_linear import NF4Linear, is_in_nf4
 from ingot.train import tune as tune_module
 from ingot.train.loop import Run
 from ingot.train.tune import TuneOptions
+from ingot.train.write import prove
 from tiny import BERT, GPT2, LLAMA, T5, write_model, write_tokenizer
 
 LOOP = {"compile": "off", "precision": "fp32"}
@@ -62,24 +64,29 @@ def logits(model: LanguageModel) -> Tensor:
 def test_the_adapter_is_of_its_base_in_four_bits(
     folder: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held: list[LanguageModel] = []
-    opened = tune_module.opened
-    monkeypatch.setattr(tune_module, "opened", lambda *args: held.append(opened(*args)) or held[-1])
+    held: list[Network] = []
+
+    def proven(draft: Draft, network: Network, *rest: Any) -> None:
+        held.append(network)
+        prove(draft, network, *rest)
+
+    monkeypatch.setattr(tune_module, "prove", proven)
     adapter = tuned(folder, base, tmp_path / "a")
-    (model,) = held
+    (network,) = held
     fresh = load(folder / base, nf4=True)
     assert adapter.hallmark
     assert adapter.hallmark.step.numbers["base_held_in"] == "nf4"
     layers = [(name, layer) for name, layer in fresh.network.named_modules() if isinstance(layer, NF4Linear)]
     assert len(layers) == {"llama": 14, "gpt2": 8}[base]
     for name, layer in layers:
-        trained = model.network.get_submodule(f"{name}.base_layer")
+        trained = network.get_submodule(f"{name}.base_layer")
         assert all(torch.equal(a, b) for a, b in zip(layer.buffers(), trained.buffers(), strict=True))
     again = load(f"{folder / base}+{adapter.path}", nf4=True)
-    assert torch.equal(logits(again), logits(model))
+    expected = network.head(network(torch.tensor(IDS)))
+    assert torch.equal(logits(again), expected)
     plain = load(f"{folder / base}+{adapter.path}")
     assert not is_in_nf4(plain.network)
-    assert not torch.equal(logits(plain), logits(model))
+    assert not torch.equal(logits(plain), expected)
     assert not torch.equal(logits(again), logits(fresh))
     parameters = adapter.hallmark.step.numbers["parameters"] - adapter.hallmark.step.numbers["trained_parameters"]
     assert parameters == sum(parameter.numel() for parameter in load(folder / base).network.parameters())
@@ -88,7 +95,7 @@ def test_the_adapter_is_of_its_base_in_four_bits(
 def test_the_proof_compares_with_the_base_in_four_bits(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tune_module, "load", lambda reference, nf4: load(reference))
+    monkeypatch.setattr(tune_module, "is_in_nf4", lambda network: False)
     with pytest.raises(IngotError, match="model in memory") as caught:
         tuned(folder, "llama", tmp_path / "a")
     assert caught.value.code == "not-proven"

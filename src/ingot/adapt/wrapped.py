@@ -101,8 +101,9 @@ def origin(layer: nn.Module) -> nn.Module:
 
 def like(layer: nn.Module) -> Tensor:
     """A tensor that lies where the layer's weight does, in its numbers."""
-    own: Any = origin(layer)
-    return own.mean if isinstance(own, NF4Linear) else own.weight
+    own = origin(layer)
+    found: Any = own.mean if isinstance(own, NF4Linear) else own.weight
+    return found
 
 
 def beside(weight: Tensor) -> dict[str, Any]:
