@@ -4,10 +4,11 @@ A weight is read row by row in blocks of 64. A block's largest absolute value be
 a list of 16, two to a byte, the first in the high half. The scales, less their mean, are stored in 8 bits in blocks of
 256 by a second list. That is 4.127 bits a number.
 
-bitsandbytes rounds in two ways. Its CUDA kernels, and its code for any device, take the nearest entry of a list, the
-lower of two that are equally near; so does this file. Its CPU kernel for scales looks the entry up in a table of 65,536
-steps and misses the nearest one for about one scale in 270. On CUDA a block of zeros, where it divides by zero, becomes
-the lowest place of the list; here and in its code for any device it is zero.
+bitsandbytes 0.50.2 is not one program. Its CUDA kernels, and its code for any device, take the nearest entry of a list,
+the lower of two that are equally near; so does this file. Its CPU kernel for scales looks the entry up in a table of
+65,536 steps and misses the nearest one for about one scale in 270; its AVX-512 kernel decodes rows that are no multiple
+of 64 wrongly. On CUDA a block of zeros, where it divides by zero, becomes the lowest place of the list (so its source
+says; not run); here and in its code for any device it is zero.
 """
 
 from __future__ import annotations

@@ -66,9 +66,11 @@ class NF4Linear(nn.Module):
         self.register_buffer("pairs", pairs(), persistent=False)
         self.register_buffer("scale_levels", scale_levels(), persistent=False)
 
-    def fill(self, weight: Tensor) -> None:
-        """Take a weight as its checkpoint has it."""
-        for name, tensor in vars(quantize(weight.t().contiguous() if self.transposed else weight)).items():
+    def fill(self, weight: Tensor | NF4) -> None:
+        """Take a weight as its checkpoint has it, or its bytes."""
+        if isinstance(weight, Tensor):
+            weight = quantize(weight.t().contiguous() if self.transposed else weight)
+        for name, tensor in vars(weight).items():
             setattr(self, name, tensor)
 
     @property
@@ -110,11 +112,16 @@ def hold_in_nf4(network: Network, path: object) -> dict[str, NF4Linear]:
     found: dict[str, NF4Linear] = {}
     for name, layer in list(_linear_layers(network)):
         weight = f"{name}.weight"
-        if layer.weight.numel() % BLOCK:
-            raise fail("nf4-size", tensor=weight, path=path, shape=list(layer.weight.shape), block=BLOCK)
+        check_size(weight, layer.weight, path)
         found[weight] = NF4Linear(layer)
         network.set_submodule(name, found[weight])
     return found
+
+
+def check_size(name: str, weight: Tensor, path: object) -> None:
+    """Raises `nf4-size` for a weight that cannot be cut into blocks."""
+    if weight.numel() % BLOCK:
+        raise fail("nf4-size", tensor=name, path=path, shape=list(weight.shape), block=BLOCK)
 
 
 def is_in_nf4(network: nn.Module) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from ingot.core.errors import fail, nearest
 from ingot.core.model_dir import ModelDir, TensorEntry, read_header
 from ingot.model.config import ModelConfig
 from ingot.model.network import Network, make_network
+from ingot.model.nf4 import NF4
 from ingot.model.nf4_linear import hold_in_nf4
 
 DTYPES = {
@@ -94,11 +95,12 @@ def load_network(
     model_dir: ModelDir,
     tensors: Iterable[tuple[str, Tensor]],
     dtype: torch.dtype | None = torch.float32,
-    nf4: bool = False,
+    nf4: Callable[[str], NF4 | None] | None = None,
 ) -> Network:
     """The network with these weights, strictly: nothing missing, nothing left over, every shape and value right.
 
-    `nf4`: the linear layers of its blocks in 4 bits, each as soon as it is read.
+    `nf4`: the linear layers of its blocks in 4 bits, each as soon as it is read; by the name of a tensor it gives the
+    bytes that are there already.
     """
     config = ModelConfig.read(model_dir.config, model_dir.path / "config.json")
     with torch.device("meta"):
@@ -110,8 +112,9 @@ def load_network(
         full = _full_name(name, expected)
         if not name.endswith(IGNORED):
             _take(state, full, tensor, expected, network.ties, model_dir, dtype)
-        if full in packed:
-            packed[full].fill(state.pop(full))
+        if nf4 and full in packed:
+            weight = state.pop(full)
+            packed[full].fill(nf4(name) or weight)
     _check_ties(state, network.ties, model_dir)
     filled = {name for name, layer in packed.items() if layer.is_filled}
     missing = sorted(expected.keys() - state.keys() - filled)
