@@ -127,7 +127,7 @@ def test_a_rank_beyond_the_layer_is_refused(base: Path, tmp_path: Path) -> None:
      ({"method": "lora", "prompt": {"tokens": 3}}, "--prompt"),
      ({"method": "prompt", "prompt": {"projection": 3}}, "projection"),
      ({"method": "prefix", "prompt": {"tokens": 100}}, "half"), ({"lora": {"targets": "q_prj"}}, "nearest: q_proj"),
-     ({"method": "qlora"}, "method")],
+     ({"method": "loha"}, "method")],
 )  # fmt: skip
 def test_options_that_do_nothing_are_refused(options: dict[str, Any], said: str, base: Path, tmp_path: Path) -> None:
     with pytest.raises(IngotError, match=said):

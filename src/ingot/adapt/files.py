@@ -1,8 +1,8 @@
 """PEFT's adapter files, read and written: `adapter_config.json` and `adapter_model.safetensors`.
 
-What PEFT has no key for stands in hallmark.json: which base it was trained on, by digest, which adapters lay below, and
-that it taught the base to read prompts in both directions. A key that changes the result and that we do not compute is
-refused by name, an unknown key too.
+What PEFT has no key for stands in hallmark.json: which base it was trained on, by digest, and whether that was held in
+4 bits; which adapters lay below; that it taught the base to read prompts in both directions. A key that changes the
+result and that we do not compute is refused by name, an unknown key too.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from ingot.model.encoder import Encoder
 from ingot.model.encoder_decoder import EncoderDecoder
 from ingot.model.families import FAMILIES
 from ingot.model.network import Network
+from ingot.model.nf4_linear import is_in_nf4
 from ingot.model.transformer import Transformer
 from ingot.model.weights import check_finite, read_tensor, spec_of, write_tensors
 
@@ -38,6 +39,9 @@ PREFIX = "base_model.model."
 """What PEFT puts before the name of every tensor that belongs to a layer."""
 
 CONFIG = "adapter_config.json"
+
+BASE_HELD = "base_held_in"
+"""Key of the hallmark's numbers for how the base was held while the adapter was trained, where that changes it."""
 
 KNOWN = {
     key
@@ -102,6 +106,8 @@ def write_config(
     }
     draft.write_json(CONFIG, content)
     draft.numbers["base_weights"] = weights_digest(base)
+    if is_in_nf4(network):
+        draft.numbers[BASE_HELD] = "nf4"
     if below:
         draft.numbers["base_adapters"] = [weights_digest(adapter) for adapter in below]
 
@@ -181,6 +187,11 @@ def check_base(adapter: ModelDir, base: ModelDir, below: Sequence[ModelDir] = ()
 def teaches_both_ways(adapter: ModelDir) -> bool:
     """Whether an adapter makes a base that reads from left to right read prompts in both directions."""
     return bool(adapter.hallmark and adapter.hallmark.step.numbers.get(PREFIX_LM))
+
+
+def learnt_in_nf4(adapter: ModelDir) -> bool:
+    """Whether an adapter was trained on its base in 4 bits."""
+    return bool(adapter.hallmark and adapter.hallmark.step.numbers.get(BASE_HELD) == "nf4")
 
 
 def apply_adapter(

@@ -17,7 +17,7 @@ from ingot.adapt.active import Active
 from ingot.adapt.saved import save_modules
 from ingot.adapt.targets import Names, Targets
 from ingot.adapt.tied import untie
-from ingot.adapt.wrapped import Wrapped, beside, is_linear, is_transposed, layers, origin, replace
+from ingot.adapt.wrapped import Wrapped, beside, is_linear, is_transposed, layers, like, replace
 from ingot.core.errors import fail
 from ingot.model.config import ModelConfig
 
@@ -47,9 +47,8 @@ class IA3Layer(Wrapped):
 
     def __init__(self, base: nn.Module, adapter: str, active: Active, is_feedforward: bool) -> None:
         super().__init__(base, adapter, active)
-        weight: Any = origin(base).weight
         shape = (1, self.in_features) if is_feedforward else (self.out_features, 1)
-        self.ia3_l = nn.Parameter(torch.ones(shape, **beside(weight)))
+        self.ia3_l = nn.Parameter(torch.ones(shape, **beside(like(base))))
         self.is_feedforward = is_feedforward
 
     def forward(self, x: Tensor) -> Tensor:

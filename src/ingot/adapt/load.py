@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ from ingot.model.config import ModelConfig
 from ingot.model.decoder import Decoder
 from ingot.model.encoder_decoder import EncoderDecoder
 from ingot.model.network import Network
-from ingot.model.quantized import read_dense
+from ingot.model.nf4_files import find
+from ingot.model.quantized import Quantization, read_dense
 from ingot.model.weights import load_network
 from ingot.text.tokenizer import Tokenizer
 
@@ -150,11 +151,17 @@ def check_sizes(tokenizer: Tokenizer, config: ModelConfig, path: Path) -> None:
         raise fail("tokenizer-too-large", path=path, largest=tokenizer.vocab_size - 1, rows=config.vocab_size)
 
 
-def load(reference: str | Path, device: str = "cpu", dtype: torch.dtype | None = torch.float32) -> LanguageModel:
-    """Open `DIR`, `DIR+ADAPTER` or `DIR+ADAPTER+ADAPTER`, the base in `dtype`, None: as it is stored. Adapters are
-    held in float32 whatever the base is. Raises IngotError naming what is wrong."""
+def load(
+    reference: str | Path, device: str = "cpu", dtype: torch.dtype | None = torch.float32, nf4: bool = False
+) -> LanguageModel:
+    """Open `DIR`, `DIR+ADAPTER` or `DIR+ADAPTER+ADAPTER`, the base in `dtype`, None: as it is stored; `nf4`: the layers
+    of its blocks in 4 bits, with the bytes on disk where they are NF4's. Adapters are held in float32 whatever
+    the base is. Raises IngotError naming what is wrong."""
     base, adapters = open_reference(str(reference))
-    network, active = load_network(base, read_dense(base), dtype), Active()
+    quantization = Quantization.of(base.config, base.path / "config.json")
+    if nf4 and quantization and not quantization.is_nf4:
+        raise fail("already-quantized", path=base.path)
+    network, active = load_network(base, read_dense(base), dtype, partial(find, base) if nf4 else None), Active()
     settings = apply_adapters(network, base, adapters, active)
     network = network.to(device).eval().requires_grad_(False)
     return LanguageModel(network, base, tuple(adapters), settings, active)

@@ -21,7 +21,7 @@ from ingot.adapt.experts import targets
 from ingot.adapt.saved import save_modules
 from ingot.adapt.targets import ALL_LINEAR, Targets
 from ingot.adapt.tied import untie
-from ingot.adapt.wrapped import Wrapped, beside, is_linear, is_transposed, layers, origin, replace
+from ingot.adapt.wrapped import Wrapped, beside, is_linear, is_transposed, layers, like, origin, replace
 from ingot.core.errors import fail
 
 
@@ -32,8 +32,7 @@ class LoRALayer(Wrapped):
 
     def __init__(self, base: nn.Module, adapter: str, active: Active, rank: int, scale: float, dropout: float) -> None:
         super().__init__(base, adapter, active)
-        weight: Any = origin(base).weight
-        at = beside(weight)
+        at = beside(like(base))
         self.lora_A = nn.Linear(self.in_features, rank, bias=False, **at)
         self.lora_B = nn.Linear(rank, self.out_features, bias=False, **at)
         nn.init.kaiming_uniform_(self.lora_A.weight, a=math.sqrt(5))
@@ -158,9 +157,10 @@ class LoRA:
         hold more: adapters added up exactly do.)"""
         found = layers(network)
         for name in self.targets.select(network):
-            rank, weight = self.scale(name)[0], cast(Tensor, origin(found[name]).weight)
-            if rank > min(weight.shape):
-                raise fail("rank-too-large", rank=rank, module=name, limit=min(weight.shape))
+            rank, layer = self.scale(name)[0], cast(Any, origin(found[name]))
+            sides = (layer.in_features, layer.out_features) if is_linear(layer) else layer.weight.shape
+            if rank > min(sides):
+                raise fail("rank-too-large", rank=rank, module=name, limit=min(sides))
 
     def attach(self, network: nn.Module, adapter: str, active: Active) -> None:
         """Wrap the layers in place. Raises `no-target-modules`."""

@@ -48,6 +48,7 @@ METHODS: dict[str, str] = {
     "lora": "a low-rank update",
     "rslora": "the same, scaled by the root of the rank",
     "dora": "a low-rank update of directions, and lengths",
+    "qlora": "a low-rank update of a base in 4 bits",
     "ia3": "factors of keys, values and feed-forward",
     "prefix": "keys and values in front of every text",
     "prompt": "vectors in front of every text",

@@ -17,6 +17,7 @@ from ingot.adapt.wrapped import is_linear, layers
 from ingot.core.errors import fail, nearest
 from ingot.model.decoder import Decoder
 from ingot.model.families import DECODERS
+from ingot.model.nf4_linear import is_in_nf4
 
 ALL_LINEAR = "all-linear"
 
@@ -113,11 +114,15 @@ def candidates(network: nn.Module, every: bool = False) -> dict[str, nn.Module]:
     kept = {
         name: module
         for name, module in found.items()
-        if (any(True for _ in module.parameters()) if every else is_linear(module) or _is_embedding(module))
+        if (_holds_weights(module) if every else is_linear(module) or _is_embedding(module))
     }
     if isinstance(network, Decoder) and network.config.tie_embeddings:
         kept[network.family.head] = network.embedding
     return kept
+
+
+def _holds_weights(module: nn.Module) -> bool:
+    return is_in_nf4(module) or any(True for _ in module.parameters())
 
 
 def _is_embedding(module: nn.Module) -> bool:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ingot.adapt.active import Active
 from ingot.core.errors import fail
 from ingot.model.layers import Conv1D
+from ingot.model.nf4_linear import NF4Linear
 
 
 class Wrapped(nn.Module):
@@ -96,6 +97,13 @@ def origin(layer: nn.Module) -> nn.Module:
     while isinstance(layer, Wrapped):
         layer = layer.base_layer
     return layer
+
+
+def like(layer: nn.Module) -> Tensor:
+    """A tensor that lies where the layer's weight does, in its numbers."""
+    own = origin(layer)
+    found: Any = own.mean if isinstance(own, NF4Linear) else own.weight
+    return found
 
 
 def beside(weight: Tensor) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 Parents are compared before anything is written: architecture, tensor names, shapes and dtypes, tokenizer. Tensors are
 streamed, one of each parent in memory at a time. The result has the first parent's config and text files. What is
 proven: a sample of tensors, recomputed from the parents, equals what is re-opened; a merged adapter gives the logits
-of base and adapter. What is reported: how far the result is from each parent.
+of base and adapter. What is reported: how far the result is from each parent; of an adapter trained on its base in 4
+bits, how far its base's own weights take it from what was trained.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from ingot.adapt.load import LanguageModel, load
 from ingot.compress.compare import compare, make_probe, tell
+from ingot.compress.drift import drift
 from ingot.compress.merge import MERGES, parameters
 from ingot.compress.source import Weights, write_config
 from ingot.core.errors import fail, nearest
@@ -171,16 +173,20 @@ def _report(draft: Draft, sources: list[Weights], options: MergeOptions) -> dict
         draft.read_data(options.data)
     merged, first = load(draft.path), load(sources[0].reference)
     if len(sources) == 1 and not isinstance(first.network, Decoder):
-        return {"logit_difference": _prove_logits(draft, first, merged, [sample_ids(first.network)[0].tolist()])}
+        difference = _prove_logits(draft, first, merged, [sample_ids(first.network)[0].tolist()])
+        return {"logit_difference": difference} | drift(sources[0], merged, None)
     probe = make_probe(first, options.data, options.tokens, options.seed)
     if len(sources) == 1:
         numbers = compare(first, merged, probe)
         numbers["logit_difference"] = _prove_logits(draft, first, merged, probe.rows[:PROVEN_ROWS])
         tell(sources[0].name, numbers)
-        return numbers
-    found = [compare(first if source is sources[0] else load(source.reference), merged, probe) for source in sources]
-    for source, numbers in zip(sources, found, strict=True):
-        tell(source.name, numbers)
+        return numbers | drift(sources[0], merged, probe)
+    found = []
+    for source in sources:
+        parent = first if source is sources[0] else load(source.reference)
+        found.append(compare(parent, merged, probe))
+        tell(source.name, found[-1])
+        found[-1] |= drift(source, parent, probe)
     own = {"bits_per_byte": found[0]["bits_per_byte"]} if "bits_per_byte" in found[0] else {}
     return own | {
         "method": options.method or "linear",

@@ -1,4 +1,5 @@
-"""Quantise a model tensor by tensor into pack-quantized storage (see ingot.model.quantized for how that lies on disk).
+"""Quantise a model tensor by tensor into pack-quantized storage (see ingot.model.quantized for how that lies on disk),
+or into bitsandbytes' NF4 (ingot.model.nf4_files).
 
 `plan` decides from shapes alone which modules are quantised and with which groups, so everything that can be refused
 is refused before the first byte is written. `write` then streams: one tensor is read, quantised, written and dropped.
@@ -27,20 +28,27 @@ from ingot.compress.source import Weights, digest
 from ingot.core.errors import fail, nearest
 from ingot.core.model_dir import Draft, ModelDir
 from ingot.core.progress import track
+from ingot.model import nf4, nf4_files
+from ingot.model.families.moe import Experts
 from ingot.model.layers import Conv1D
+from ingot.model.nf4_linear import check_size
 from ingot.model.quantized import Quantization, Scheme, dequantize, read_dense_tensor, stored
 from ingot.model.weights import Spec, write_tensors
 
 DEFAULT_GROUP: dict[int, int | None] = {4: 32, 8: None}
 """Columns that share a scale; None: the row."""
 
+NF4_SCHEME = Scheme(4, nf4.BLOCK, (), nf4_files.METHOD)
+"""How bitsandbytes' files hold a weight."""
+
 
 @dataclass(frozen=True)
 class Plan:
-    """Module -> scheme of all that will be quantised, and what config.json will say."""
+    """Module -> scheme of all that will be quantised, what that is as a whole, and what config.json will say."""
 
     schemes: dict[str, Scheme]
     quantization: Quantization
+    section: dict[str, Any]
 
 
 @dataclass
@@ -69,7 +77,28 @@ def plan(weights: Weights, bits: int, group_size: int | None, head: bool, ignore
         raise fail("nothing-to-quantize", path=weights.base.path)
     schemes = _schemes(bits, sizes)
     chosen = {name: next(scheme for scheme in schemes if scheme.group_size == size) for name, size in sizes.items()}
-    return Plan(chosen, Quantization(schemes, tuple(sorted(kept))))
+    quantization = Quantization(schemes, tuple(sorted(kept)))
+    return Plan(chosen, quantization, quantization.section())
+
+
+def plan_nf4(weights: Weights, head: bool, ignore: list[str]) -> Plan:
+    """The same for bitsandbytes' NF4, which takes transposed weights and has blocks of its own.
+
+    Raises `ignore-nothing`, `nf4-size`, and `nf4-experts` where transformers holds many layers in one tensor, which its
+    reader of such files does not know.
+    """
+    modules: dict[str, Any] = {name: origin(module) for name, module in layers(weights.decoder).items()}
+    if any(isinstance(module, Experts) for module in modules.values()):
+        raise fail("nf4-experts", path=weights.base.path, family=weights.network.config.model_type)
+    linear = {name: module for name, module in modules.items() if isinstance(module, nn.Linear | Conv1D)}
+    kept = _kept(linear, weights, head, ignore) | ({weights.decoder.family.head} if not head else set())
+    chosen = [name for name in linear if name not in kept]
+    if not chosen:
+        raise fail("nothing-to-quantize", path=weights.base.path)
+    for name in chosen:
+        check_size(f"{name}.weight", linear[name].weight, weights.base.path)
+    section = nf4_files.section(weights.dtype(f"{chosen[0]}.weight"), tuple(sorted(kept)))
+    return Plan(dict.fromkeys(chosen, NF4_SCHEME), Quantization((), tuple(sorted(kept))), section)
 
 
 def write(draft: Draft, weights: Weights, plan: Plan, method: str, label: str) -> Written:
@@ -97,6 +126,9 @@ def spec(weights: Weights, plan: Plan) -> Spec:
             found[name] = (dtype, shape)
         else:
             rows, columns = shape
+            if scheme is NF4_SCHEME:
+                found |= nf4_files.spec(name, rows * columns)
+                continue
             found[f"{module}.weight_packed"] = (torch.int32, (rows, -(-columns * scheme.bits // 32)))
             found[f"{module}.weight_scale"] = (dtype, (rows, columns // scheme.columns_per_scale(columns)))
             found[f"{module}.weight_shape"] = (torch.int64, (2,))
@@ -104,6 +136,7 @@ def spec(weights: Weights, plan: Plan) -> Spec:
 
 
 def _stream(weights: Weights, plan: Plan, method: str, written: Written, label: str) -> Iterator[tuple[str, Tensor]]:
+    modules = layers(weights.network)
     for name in track(weights.names, label, len(weights.names)):
         tensor, module = weights.read(name), name.removesuffix(".weight")
         scheme = plan.schemes.get(module)
@@ -111,12 +144,24 @@ def _stream(weights: Weights, plan: Plan, method: str, written: Written, label: 
             written.digests[name] = digest(tensor)
             yield name, tensor
             continue
-        found = quantize(tensor, scheme.bits, scheme.group_size, QUANTIZERS[method])
-        meant = dequantize(found.codes, found.scale)
+        if scheme is NF4_SCHEME:
+            parts, meant = _in_nf4(name, tensor, isinstance(origin(modules[module]), Conv1D))
+        else:
+            found = quantize(tensor, scheme.bits, scheme.group_size, QUANTIZERS[method])
+            parts, meant = stored(module, found.codes, found.scale, scheme.bits), dequantize(found.codes, found.scale)
         written.digests[name] = digest(meant)
         written.errors[module] = _relative_error(meant, tensor)
         written.num_weights += tensor.numel()
-        yield from stored(module, found.codes, found.scale, scheme.bits).items()
+        yield from parts.items()
+
+
+def _in_nf4(name: str, tensor: Tensor, transposed: bool) -> tuple[dict[str, Tensor], Tensor]:
+    """What stores a weight, and what it is decoded to, as the checkpoint has it."""
+    matrix = tensor.t().contiguous() if transposed else tensor
+    found = nf4.quantize(matrix)
+    meant = nf4.dequantize(found, nf4.pairs(), nf4.scale_levels(), tensor.dtype).view(matrix.shape)
+    parts = nf4_files.stored(name, found, tuple(matrix.shape), tensor.dtype)
+    return parts, meant.t().contiguous() if transposed else meant
 
 
 def _relative_error(found: Tensor, wanted: Tensor) -> float:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from ingot.adapt.load import load
 from ingot.compress.compare import compare, make_probe, tell, tokens_per_second
-from ingot.compress.quantize import DEFAULT_GROUP, Plan, Written, plan, prove, spec, write
+from ingot.compress.quantize import DEFAULT_GROUP, Plan, Written, plan, plan_nf4, prove, spec, write
 from ingot.compress.rtn import QUANTIZERS
 from ingot.compress.source import Weights, write_config
 from ingot.core.errors import fail, nearest
@@ -20,7 +20,9 @@ from ingot.core.language import text
 from ingot.core.model_dir import Draft, ModelDir
 from ingot.core.options import Options, argument, option, required, verb
 from ingot.core.progress import say
+from ingot.model.quantized import ENDS
 
+NF4 = "nf4"
 SPEEDS = ("tokens_per_second_before", "tokens_per_second")
 
 
@@ -29,11 +31,11 @@ class QuantizeOptions(Options):
 
     model: str = argument("the model: DIR, or DIR+ADAPTER to merge the adapter first")
     out: Path = required("the model directory to write")
-    bits: Literal[4, 8] = option(8, "bits a weight: 8 or 4")
+    bits: Literal[4, 8] | None = option(None, "bits a weight: 8 (default) or 4; nf4 has 4")
     group_size: int | Literal["row"] | None = option(
         None, "columns that share a scale, or 'row' (default: 32 at 4 bits, row at 8)"
     )
-    method: str = option("mse", "how scales are chosen: mse (least squared error) or absmax")
+    method: str = option("mse", "how scales are chosen: mse (least squared error), absmax; or bitsandbytes' nf4")
     head: bool = option(False, "quantise the output head too, where it is not tied to the embedding")
     ignore: list[str] = option([], "layers to leave as they are, by name or re:PATTERN")
     data: Path | None = option(
@@ -47,15 +49,15 @@ class QuantizeOptions(Options):
 def quantize(options: QuantizeOptions) -> ModelDir:
     """Round a model's weights to 8 or 4 bits and report the cost."""
     refuse_nonempty(options.out)
-    if options.method not in QUANTIZERS:
-        raise fail("unknown-quantizer", found=options.method, nearest=nearest(options.method, QUANTIZERS))
+    if options.method not in (*QUANTIZERS, NF4):
+        raise fail("unknown-quantizer", found=options.method, nearest=nearest(options.method, (*QUANTIZERS, NF4)))
     weights = Weights.open(options.model)
-    planned = plan(weights, options.bits, _group_size(options), options.head, options.ignore)
+    planned = _plan(options, weights)
     for scheme in planned.quantization.schemes[1:]:
         say("group-adjusted", size=scheme.group_size, layers=", ".join(scheme.targets))
     with ModelDir.create(options.out, "quantize", options) as draft:
         draft.parents, draft.seed = weights.parents, options.seed
-        write_config(draft, weights, {"quantization_config": planned.quantization.section()})
+        write_config(draft, weights, {"quantization_config": planned.section})
         written = write(draft, weights, planned, options.method, text("quantizing"))
         prove(draft, written)
         draft.numbers = _sizes(draft, weights, planned, written) | _measure(draft, weights, options)
@@ -63,9 +65,20 @@ def quantize(options: QuantizeOptions) -> ModelDir:
     return ModelDir.open(options.out)
 
 
-def _group_size(options: QuantizeOptions) -> int | None:
+def _plan(options: QuantizeOptions, weights: Weights) -> Plan:
+    """What is quantised and how; options that NF4 fixes are refused beside it."""
+    if options.method != NF4:
+        bits = options.bits or 8
+        return plan(weights, bits, _group_size(options, bits), options.head, options.ignore)
+    for name, found, reason in (("bits", options.bits, "nf4 has 4"), ("group_size", options.group_size, "nf4 has 64")):
+        if found not in (None, 4) or (name == "group_size" and found):
+            raise fail("bad-option", name=name, found=found, reason=reason)
+    return plan_nf4(weights, options.head, options.ignore)
+
+
+def _group_size(options: QuantizeOptions, bits: int) -> int | None:
     if options.group_size is None:
-        return DEFAULT_GROUP[options.bits]
+        return DEFAULT_GROUP[bits]
     if isinstance(options.group_size, str):
         return None
     if options.group_size < 2:
@@ -79,11 +92,11 @@ def _sizes(draft: Draft, weights: Weights, planned: Plan, written: Written) -> d
     stored = {
         name: dtype.itemsize * _count(shape)
         for name, (dtype, shape) in spec(weights, planned).items()
-        if name.rpartition(".weight_")[0] in planned.schemes
+        if ENDS.sub(".weight", name).removesuffix(".weight") in planned.schemes
     }
     worst = max(written.errors, key=lambda module: written.errors[module])
     return {
-        "bits": draft.options.model_dump()["bits"],
+        "bits": next(iter(planned.schemes.values())).bits,
         "bytes_before": before,
         "bytes": (draft.path / "model.safetensors").stat().st_size,
         "bits_per_weight": 8 * sum(stored.values()) / written.num_weights,

@@ -1,4 +1,5 @@
-"""Storage of quantised weights: compressed-tensors' "pack-quantized" and "int-quantized", both symmetric integers.
+"""Storage of quantised weights: compressed-tensors' "pack-quantized" and "int-quantized", both symmetric integers, and
+bitsandbytes' NF4 (in `ingot.model.nf4_files`).
 
 A module `m` is stored as `m.weight_packed` (int32, rows x ceil(columns * bits / 32)), `m.weight_scale` (rows x groups)
 and `m.weight_shape`, or, int-quantized, as `m.weight` (int8) and `m.weight_scale`. A weight is code * scale. What the
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from ingot.core.errors import fail
 from ingot.core.model_dir import ModelDir
+from ingot.model import nf4_files
 from ingot.model.weights import read_tensor
 
 METHOD = "compressed-tensors"
@@ -29,6 +31,9 @@ FORMATS = ("pack-quantized", "int-quantized")
 PARTS = ("weight_packed", "weight_scale", "weight_shape")
 BITS = (4, 8)
 NO_MATCH = 3
+ENDS = re.compile(rf"\.weight(_({'|'.join(part.removeprefix('weight_') for part in PARTS)})"
+                  rf"|\.({'|'.join(map(re.escape, nf4_files.PARTS))}))$")  # fmt: skip
+"""What a weight's tensors are called behind its module's name, beside its own."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +63,19 @@ class Quantization:
         if section is None:
             return None
         found = section.get("quant_method") if isinstance(section, dict) else section
+        if found == nf4_files.METHOD:
+            nf4_files.check_section(section, path)
+            return cls((), tuple(section.get("llm_int8_skip_modules") or ()))
         if found != METHOD:
-            raise fail("unknown-quantization", path=path, found=found, known=METHOD)
+            raise fail("unknown-quantization", path=path, found=found, known=f"{METHOD}, {nf4_files.METHOD}")
         groups = section.get("config_groups") or {}
         schemes = tuple(_scheme(name, group, section, path) for name, group in sorted(groups.items()))
         return cls(schemes, tuple(section.get("ignore") or ()))
+
+    @property
+    def is_nf4(self) -> bool:
+        """Whether it is bitsandbytes' (`ingot.model.nf4_files`), which has no schemes: each weight describes itself."""
+        return not self.schemes
 
     def section(self) -> dict[str, Any]:
         """`quantization_config` as it stands in config.json."""
@@ -126,15 +139,17 @@ def read_dense(model_dir: ModelDir) -> Iterator[tuple[str, Tensor]]:
 
 
 def dense_names(model_dir: ModelDir) -> list[str]:
-    """The plain names of a directory's weights: `m.weight_packed`, `m.weight_scale`, `m.weight_shape` -> `m.weight`."""
+    """The plain names of a directory's weights: `m.weight_packed`, `m.weight_scale`,
+    `m.weight_shape`, and NF4's parts -> `m.weight`."""
     if Quantization.of(model_dir.config, model_dir.path) is None:
         return list(model_dir.tensors)
-    plain = (re.sub(r"\.weight_(packed|scale|shape)$", ".weight", name) for name in model_dir.tensors)
-    return list(dict.fromkeys(plain))
+    return list(dict.fromkeys(ENDS.sub(".weight", name) for name in model_dir.tensors))
 
 
 def read_dense_tensor(model_dir: ModelDir, name: str) -> Tensor:
     """One weight by its plain name, decoded when it is stored quantised."""
+    if nf4_files.is_stored(model_dir, name):
+        return nf4_files.read_dense(model_dir, name)
     module = name.removesuffix(".weight")
     if f"{module}.weight_scale" not in model_dir.tensors or name == module:
         return _read(model_dir, name)

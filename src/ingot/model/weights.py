@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,8 @@ from ingot.core.errors import fail, nearest
 from ingot.core.model_dir import ModelDir, TensorEntry, read_header
 from ingot.model.config import ModelConfig
 from ingot.model.network import Network, make_network
+from ingot.model.nf4 import NF4
+from ingot.model.nf4_linear import hold_in_nf4
 
 DTYPES = {
     "F64": torch.float64,
@@ -90,19 +92,32 @@ def check_finite(name: str, tensor: Tensor, path: Path) -> None:
 
 
 def load_network(
-    model_dir: ModelDir, tensors: Iterable[tuple[str, Tensor]], dtype: torch.dtype | None = torch.float32
+    model_dir: ModelDir,
+    tensors: Iterable[tuple[str, Tensor]],
+    dtype: torch.dtype | None = torch.float32,
+    nf4: Callable[[str], NF4 | None] | None = None,
 ) -> Network:
-    """The network with these weights, strictly: nothing missing, nothing left over, every shape and value right."""
+    """The network with these weights, strictly: nothing missing, nothing left over, every shape and value right.
+
+    `nf4`: the linear layers of its blocks in 4 bits, each as soon as it is read; by the name of a tensor it gives the
+    bytes that are there already.
+    """
     config = ModelConfig.read(model_dir.config, model_dir.path / "config.json")
     with torch.device("meta"):
         network = make_network(config)
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    packed = hold_in_nf4(network, model_dir.path) if nf4 else {}
     state: dict[str, Tensor] = {}
     for name, tensor in tensors:
+        full = _full_name(name, expected)
         if not name.endswith(IGNORED):
-            _take(state, _full_name(name, expected), tensor, expected, network.ties, model_dir, dtype)
+            _take(state, full, tensor, expected, network.ties, model_dir, dtype)
+        if nf4 and full in packed:
+            weight = state.pop(full)
+            packed[full].fill(nf4(name) or weight)
     _check_ties(state, network.ties, model_dir)
-    missing = sorted(expected.keys() - state.keys())
+    filled = {name for name, layer in packed.items() if layer.is_filled}
+    missing = sorted(expected.keys() - state.keys() - filled)
     if missing:
         raise fail("missing-tensor", tensor=missing[0], path=model_dir.path)
     network.load_state_dict(state, strict=True, assign=True)

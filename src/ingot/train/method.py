@@ -20,18 +20,20 @@ from ingot.core.model_dir import ModelDir
 from ingot.core.options import Options, option
 from ingot.data.pack import Rows
 from ingot.model.weights import NAMES
+from ingot.train.settings import LoopOptions
 
-Method = Literal["lora", "rslora", "dora", "ia3", "prefix", "prompt", "full"]
+Method = Literal["lora", "rslora", "dora", "qlora", "ia3", "prefix", "prompt", "full"]
 
 RATES: dict[Method, float] = {
-    "lora": 4e-3, "rslora": 4e-3, "dora": 4e-3, "ia3": 2e-1, "prefix": 2e-1, "prompt": 5e-2, "full": 1e-3,
+    "lora": 4e-3, "rslora": 4e-3, "dora": 4e-3, "qlora": 4e-3, "ia3": 2e-1, "prefix": 2e-1, "prompt": 5e-2,
+    "full": 1e-3,
 }  # fmt: skip
 """Peak learning rate by method at a width of 128; it falls with the square root of the width."""
 
 PROJECTED_RATE = 1e-2
 """The same for the network behind a prefix."""
 
-ALPHAS: dict[Method, float] = {"lora": 32.0, "dora": 32.0, "rslora": 8.0}
+ALPHAS: dict[Method, float] = {"lora": 32.0, "dora": 32.0, "qlora": 32.0, "rslora": 8.0}
 """Strength by method: at rank 16 each update is doubled."""
 
 TUNED = "tuned"
@@ -57,7 +59,7 @@ class PromptOptions(Options):
     projection: int | None = option(None, "width of a network behind the prefix while it is trained (prefix)", ge=1)
 
 
-LOW_RANK = ("lora", "rslora", "dora")
+LOW_RANK = ("lora", "rslora", "dora", "qlora")
 IN_FRONT = ("prefix", "prompt")
 
 
@@ -69,6 +71,14 @@ def refuse_idle(method: Method, rank: int, lora: LoRAOptions, prompt: PromptOpti
         raise ValueError(f"--prompt.* acts only with method {' and '.join(IN_FRONT)}, not {method}")
     if method == "prompt" and prompt.projection is not None:
         raise ValueError("--prompt.projection acts only with method prefix")
+
+
+def refuse_in_nf4(method: Method, loop: LoopOptions) -> None:
+    """Refuse ways of holding layers that know parameters only, which a base in 4 bits is not. Raises ValueError."""
+    if method == "qlora" and loop.offload == "layers":
+        raise ValueError("loop.offload layers moves no layers in 4 bits (qlora); loop.offload optimizer moves states")
+    if method == "qlora" and loop.parallel in ("fsdp", "tp"):
+        raise ValueError(f"loop.parallel {loop.parallel} cuts no layers in 4 bits (qlora); ddp copies them")
 
 
 def settings_of(method: Method, rank: int, lora: LoRAOptions, prompt: PromptOptions, model: LanguageModel) -> Settings:

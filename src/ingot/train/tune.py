@@ -27,6 +27,7 @@ from ingot.data.objectives.objective import Objective
 from ingot.data.objectives.options import ObjectiveName, ObjectiveOptions
 from ingot.model.config import PREFIX_LM, ModelConfig
 from ingot.model.network import form_of
+from ingot.model.nf4_linear import is_in_nf4, num_parameters
 from ingot.train.account import Account
 from ingot.train.checkpoint import Place, identity
 from ingot.train.corpus import Corpus, CorpusOptions, once, prepare
@@ -46,6 +47,7 @@ from ingot.train.method import (
     put_on_or_free,
     rate_of,
     refuse_idle,
+    refuse_in_nf4,
     settings_of,
 )
 from ingot.train.offload import move
@@ -64,7 +66,7 @@ class TuneOptions(TrainingOptions):
     model: str = argument("model to tune: DIR, or DIR+ADAPTER")
     data: Path = required("conversations: .jsonl in messages, ShareGPT, Alpaca or prompt/completion form")
     method: Method = option("lora", "what trains: an adapter of this kind, or every weight (full)")
-    rank: int = option(RANK, "rank of the update (lora, rslora, dora)", ge=1)
+    rank: int = option(RANK, "rank of the update (lora, rslora, dora, qlora)", ge=1)
     lora: LoRAOptions = option(LoRAOptions(), "the rest of the update")
     prompt: PromptOptions = option(PromptOptions(), "what is put in front of every text (prefix, prompt)")
     objective: ObjectiveName = option("next-token", "what is predicted; the one it was trained by, as a rule")
@@ -78,6 +80,7 @@ class TuneOptions(TrainingOptions):
     def _every_option_acts(self) -> Self:
         """What belongs to another method is refused, or to conversations of a text."""
         refuse_idle(self.method, self.rank, self.lora, self.prompt)
+        refuse_in_nf4(self.method, self.loop)
         if self.as_text and self.chats != ConversationOptions():
             raise ValueError("show-mask and --chats.* are about conversations; of text every token is learnt")
         if not self.as_text and self.corpus.heldout != CorpusOptions().heldout:
@@ -144,7 +147,7 @@ def _read(options: TuneOptions, model: LanguageModel, objective: Objective, leng
 
 def _begin(options: TuneOptions, held: torch.dtype) -> tuple[LanguageModel, Settings | None]:
     """The model before it is tuned, and the adapter that lies on it; None when every weight trains."""
-    model = load(options.model, dtype=held)
+    model = load(options.model, dtype=held, nf4=options.method == "qlora")
     torch.manual_seed(options.seed)
     settings = None
     if options.method != "full":
@@ -160,7 +163,7 @@ def _plan(options: TuneOptions, corpus: Corpus, model: LanguageModel, world: Wor
     plan = make_plan(options, corpus.rows, batch, rate, model.network, world, precision)
     parameters = list(model.network.parameters())
     say("tune-plan", method=options.method, count=f"{corpus.account.documents:,}",
-        targets=f"{corpus.rows.num_targets:,}", parameters=f"{sum(p.numel() for p in parameters):,}",
+        targets=f"{corpus.rows.num_targets:,}", parameters=f"{num_parameters(model.network):,}",
         trained=f"{sum(p.numel() for p in parameters if p.requires_grad):,}", lr=f"{rate:.2g}",
         batch=f"{plan.batch_rows * corpus.rows.length:,}", steps=f"{plan.max_steps:,}",
         precision=str(plan.precision).removeprefix("torch."))  # fmt: skip
@@ -179,5 +182,5 @@ def _write(
     write_adapter(draft, model.network, TUNED, settings, model.model_dir, model.adapter_dirs)
     if objective.both_ways and not model.config.prefix_lm:
         draft.numbers[PREFIX_LM] = True
-    reopened = load(f"{model.reference}+{draft.path}", dtype=held)
+    reopened = load(f"{model.reference}+{draft.path}", dtype=held, nf4=is_in_nf4(model.network))
     prove(draft, model.network, reopened, "the base with the re-opened adapter, with the model in memory")

@@ -23,6 +23,7 @@ from ingot.infer.bits import bits_per_byte
 from ingot.model.decoder import Decoder
 from ingot.model.encoder_decoder import EncoderDecoder
 from ingot.model.network import Network
+from ingot.model.nf4_linear import num_parameters
 from ingot.model.weights import spec_of, write_tensors
 from ingot.text.tokenizer import Tokenizer
 from ingot.train.checkpoint import Place
@@ -63,7 +64,7 @@ def _ends(draft: Draft, *stated: int | list[int] | None) -> set[int]:
 def record(draft: Draft, network: Network, rows: Rows, result: Result, place: Place) -> None:
     """The run's numbers, and its log."""
     draft.numbers |= {
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "parameters": num_parameters(network),
         "trained_parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
         "tokens_in_data": rows.num_tokens,
         "steps": result.steps,
