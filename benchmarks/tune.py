@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 SIDES = (
-    "ingot", "ingot-checkpointing", "trl", "trl-grouped", "trl-grouped-compile", "trl-grouped-checkpointing",
+    "ingot", "ingot-checkpointing", "ingot-qlora", "trl", "trl-grouped", "trl-grouped-compile",
+    "trl-grouped-checkpointing",
 )  # fmt: skip
 GROUPS = 4
 """Micro-batches of TRL's grouped sides, in which conversations of a step stand by length, so that less is padded."""
@@ -113,7 +114,8 @@ def begin_ingot(folder: Path, side: str) -> Any:
 
     from ingot.adapt.load import load
 
-    network = load(f"{folder / 'model'}+{folder / 'adapter'}", dtype=torch.bfloat16).network
+    reference = f"{folder / 'model'}+{folder / 'adapter'}"
+    network = load(reference, dtype=torch.bfloat16, nf4=side == "ingot-qlora").network
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(".lora_" in name)
     return network
