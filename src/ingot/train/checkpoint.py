@@ -154,7 +154,8 @@ def identity(options: TrainingOptions, **inputs: Path | list[Path]) -> dict[str,
     many processes it runs, how they share the work, where its tensors live, and what it shows, may change."""
     kept = options.model_dump(mode="json", exclude={"resume", "out", "launch", *inputs})
     del kept["loop"]["parallel"], kept["loop"]["offload"]
-    kept.get("chats", {}).pop("show_mask", None)
+    for group, name in (("chats", "show_mask"), ("forgetting", "general")):
+        kept.get(group, {}).pop(name, None)
     lists = {name: paths if isinstance(paths, list) else [paths] for name, paths in inputs.items()}
     return kept | {name: [path_digest(path) for path in paths] for name, paths in lists.items()}
 

@@ -34,6 +34,8 @@ from ingot.train.corpus import Corpus, CorpusOptions, once, prepare
 from ingot.train.directions import check_directions, marked
 from ingot.train.distributed.sharing import share
 from ingot.train.distributed.world import World
+from ingot.train.forgetting.measure import Forgetting, Subject, tell
+from ingot.train.forgetting.options import ForgettingOptions
 from ingot.train.loop import Run
 from ingot.train.machine import default_device
 from ingot.train.method import (
@@ -75,6 +77,7 @@ class TuneOptions(TrainingOptions):
     length: int | None = option(None, "window in tokens; by default the model's own, at most 4096", ge=8)
     corpus: CorpusOptions = option(CorpusOptions(), "what is trained on and what is held out")
     chats: ConversationOptions = option(ConversationOptions(), "how conversations are read")
+    forgetting: ForgettingOptions = option(ForgettingOptions(), "what forgetting is measured on")
 
     @model_validator(mode="after")
     def _every_option_acts(self) -> Self:
@@ -110,6 +113,8 @@ def tune(options: TuneOptions) -> ModelDir:
         freeze(network, options.loop.freeze)
         corpus = once(world, place, partial(_read, options, model, objective, length))
         begin_from_text(model, options.prompt, corpus.rows)
+        subject = partial(Subject.of, options.forgetting.general, options.data, model, length)
+        forgetting = world.agree(lambda: Forgetting.begin(subject(), model, objective, place.path))
         move(network, options.loop, default_device(), place.path, world)
         plan = _plan(options, corpus, model, world, precision)
         sharing = share(network, options.loop, world)
@@ -127,10 +132,12 @@ def tune(options: TuneOptions) -> ModelDir:
         record(draft, model.network, corpus.rows, result, place)
         corpus.account.prove(draft, corpus.rows, model.tokenizer)
         _write(draft, model, settings, objective, held)
-        measure(draft, model, objective, corpus.heldout)
+        measure(draft, model, objective, corpus.heldout, length)
+        lost = forgetting.end(draft, model, objective)
     place.remove()
     world.wait()
     say("tuned", loss=f"{result.loss:.3f}", rate=f"{result.targets / result.seconds:,.0f}")
+    tell(lost)
     return ModelDir.open(options.out)
 
 
