@@ -206,10 +206,10 @@ def test_hopeless_and_broken_trials_are_kept_and_never_best(
 )  # fmt: skip
 def test_what_is_searched(method: str, names: set[str]) -> None:
     network = make_random_network(LLAMA)
-    space = search_space(method, 0.01, network, 128, [])
+    space = search_space(method, 0.01, network, 16, [])
     assert set(space) == names
     assert space["lr"] == Between(0.001, 0.1, 0.01)
-    assert set(search_space(method, 0.01, network, 128, ["lr", "seed"])) == names - {"lr"}
+    assert set(search_space(method, 0.01, network, 16, ["lr", "seed"])) == names - {"lr"}
     if method == "lora":
         assert space["rank"] == Among((4, 8, 16), 16), "keys and values have room for 16"
     if method == "prefix":
@@ -282,6 +282,17 @@ def test_refusals_leave_nothing(options: dict[str, Any], code: str, words: str, 
         searched(root, tmp_path / "out", **options)
     assert caught.value.code == code
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_tokens_in_front_leave_the_length_that_was_given(root: Path, tmp_path: Path) -> None:
+    """Of a window of 128 a length of 112 leaves 16."""
+    given = {"method": "prompt", "lr": 0.05, "search": {"trials": 4, "share": 0.25}, "max_steps": 4}
+    made = searched(root, tmp_path / "out", **given | {"length": 112})
+    assert {one["values"]["prompt.tokens"] for one in trials(made)} <= {4, 8, 16}
+    with pytest.raises(IngotError) as caught:
+        searched(root, tmp_path / "none", **given | {"prompt": {"tokens": 8}})
+    assert caught.value.code == "search-nothing-left"
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ def numbers(found: Found) -> dict[str, Any]:
         "search_trial_steps": found.bench.steps,
         "search_heldout_documents": found.bench.documents,
         "search_heldout_targets": found.bench.judge.num_targets,
-        "search_loss_start": round(found.start, 4),
+        "search_loss_start": round(found.bench.start, 4),
         "search_loss_defaults": None if trials[0].loss is None else round(trials[0].loss, 4),
         "search_loss_best": round(found.best.loss or 0.0, 4),
         "search_best_trial": found.study.best + 1,
@@ -57,7 +57,7 @@ def _table(found: Found) -> Table:
         for number, trial in enumerate(found.study.trials, start=1)
     ]
     note = text("search-note", steps=found.bench.steps, documents=f"{found.bench.documents:,}",
-                targets=f"{found.bench.judge.num_targets:,}", start=f"{found.start:.4f}",
+                targets=f"{found.bench.judge.num_targets:,}", start=f"{found.bench.start:.4f}",
                 best=found.study.best + 1)  # fmt: skip
     return Table(title=text("search-title"), columns=columns, rows=rows, note=note,
                  units={text("search-column-seconds"): "seconds"})  # fmt: skip
@@ -82,7 +82,7 @@ def _curves(found: Found) -> Plot:
     best = found.study.best
     series = [
         Series(name=text("search-curve-best" if number == best else "search-curve", number=number + 1),
-               x=[0, *(step for step, _ in trial.curve)], y=[found.start, *(loss for _, loss in trial.curve)])
+               x=[0, *(step for step, _ in trial.curve)], y=[found.bench.start, *(loss for _, loss in trial.curve)])
         for number, trial in enumerate(found.study.trials)
     ]  # fmt: skip
     return Plot(title=text("search-curves"), kind="line", series=series, x_label=text("train-step"),

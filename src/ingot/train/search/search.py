@@ -29,11 +29,11 @@ from ingot.data.pack import Rows
 from ingot.train.checkpoint import Place
 from ingot.train.corpus import Corpus
 from ingot.train.heldout import rows_loss
-from ingot.train.loop import After, Run
+from ingot.train.loop import After, Run, go_on
 from ingot.train.method import TUNED
 from ingot.train.plan import Plan
 from ingot.train.search.options import SearchOptions
-from ingot.train.search.space import Among, Space, changed, given_options, search_space, shown
+from ingot.train.search.space import PART, Among, Space, changed, given_options, search_space, shown
 from ingot.train.search.study import Curve, Proposal, Study, Trial
 from ingot.train.settings import TrainingOptions
 
@@ -75,22 +75,23 @@ class Learner(Generic[O]):
 
 @dataclass(frozen=True)
 class Bench:
-    """What all trials share: the rows, how many steps, and the precision of their products."""
+    """What all trials share: the rows they learn from and are judged by, how many documents the latter are, how many
+    steps they have, the precision of their products; `start`: the loss before any training."""
 
     train: Rows
     judge: Rows
+    documents: int
     steps: int
     precision: str
-    documents: int
+    start: float
 
 
 @dataclass(frozen=True)
 class Found:
-    """A search that has ended. `start`: the loss on what is held out before any training."""
+    """A search that has ended."""
 
     study: Study
     bench: Bench
-    start: float
     place: Place
 
     @property
@@ -114,8 +115,7 @@ def search(
         space, largest = _space(options, learner)
         ready = learner.ready(largest)
         corpus = learner.read(options, ready, place.fresh("rows"))
-        bench = _bench(options, budget, learner, ready, corpus, place)
-        start = _loss(ready.model, ready.objective, bench.judge, idle=True)
+        bench = _bench(largest, budget, learner, ready, corpus, place)
     study = Study.open(place.path / TRIALS, space, options.seed, budget.prune)
     options = changed(options, {"loop.precision": bench.precision})
     _tell_plan(study, bench)
@@ -125,17 +125,20 @@ def search(
         _tell_trial(study)
     if not study.has_result:
         raise fail("search-all-failed", count=len(study.trials), reason=study.trials[0].reason)
-    found = Found(study, bench, start, place)
+    found = Found(study, bench, place)
     say("search-done", count=len(study.trials), values=shown(found.best.values), loss=f"{found.best.loss:.4f}",
-        start=f"{start:.4f}")  # fmt: skip
+        start=f"{bench.start:.4f}")  # fmt: skip
     return changed(options, found.best.values), found
 
 
 def _space(options: O, learner: Learner[O]) -> tuple[Space, O]:
     """What is searched, and the options by which rows are packed: those that leave the least room in the window."""
     ready, given = learner.ready(options), given_options(options)
-    rate = learner.rate(ready.model)
-    space = search_space(learner.method, rate, ready.model.network, ready.length, given)
+    window = ready.model.config.max_length
+    room = window - ready.length if "length" in given else window
+    space = search_space(
+        learner.method, learner.rate(ready.model), ready.model.network, min(room, window // PART), given
+    )
     if not space:
         raise fail("search-nothing-left", method=learner.method)
     tokens = space.get("prompt.tokens")
@@ -143,17 +146,19 @@ def _space(options: O, learner: Learner[O]) -> tuple[Space, O]:
 
 
 def _bench(options: O, budget: SearchOptions, learner: Learner[O], ready: Ready, corpus: Corpus, place: Place) -> Bench:
-    """Divide the data, and fix once what would otherwise be measured for each trial anew."""
+    """Divide the data, and measure once what holds for all trials, on the device where they run."""
     pad = ready.model.tokenizer.pad_id or 0
     train, held = divide_rows(corpus.rows, budget.heldout, options.seed, ready.objective.room, pad)
-    whole = learner.plan(options, corpus.rows, ready)
-    file = place.path / "bench.json"
+    judge, file = _evenly(held), place.path / "bench.json"
     if not file.exists():
-        precision = "bf16" if whole.precision == torch.bfloat16 else "fp32"
-        write_file(file, json.dumps({"precision": precision}))
+        precision = learner.start(options, ready, train, Place(place.fresh("trial")), go_on).plan.precision
+        start = _loss(ready.model, ready.objective, judge, idle=True)
+        measured = {"precision": "bf16" if precision == torch.bfloat16 else "fp32", "start": start}
+        write_file(file, json.dumps(measured))
+    whole = learner.plan(changed(options, {"loop.precision": read_json(file)["precision"]}), corpus.rows, ready)
     documents = len({number for row in range(len(held)) for number in held.documents(row)})
     steps = max(1, round(budget.share * whole.max_steps))
-    return Bench(train, _evenly(held), steps, read_json(file)["precision"], documents)
+    return Bench(train, judge, documents, steps, **read_json(file))
 
 
 def _evenly(rows: Rows) -> Rows:

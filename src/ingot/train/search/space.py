@@ -26,7 +26,7 @@ WIDTH = 10.0
 
 RANKS = (4, 8, 16, 32, 64)
 TOKENS = (4, 8, 16, 32, 64)
-WINDOW_PART = 8
+PART = 8
 """Tokens in front take at most one in so many of the window."""
 
 
@@ -52,8 +52,9 @@ Space = dict[str, Choice]
 """Choices by the option's name, with a dot where it is in a group."""
 
 
-def search_space(method: str, rate: float, network: nn.Module, window: int, given: Iterable[str]) -> Space:
-    """What is searched for a method whose default learning rate this is; options in `given` are left as they are."""
+def search_space(method: str, rate: float, network: nn.Module, room: int, given: Iterable[str]) -> Space:
+    """What is searched for a method whose default learning rate this is, with `room` for tokens in front; options in
+    `given` are left as they are."""
     found: Space = {"lr": Between(rate / WIDTH, rate * WIDTH, rate)}
     if method in LOW_RANK:
         limit = _smallest(network)
@@ -61,7 +62,7 @@ def search_space(method: str, rate: float, network: nn.Module, window: int, give
         found["lora.targets"] = Among(target_choices(network), ALL_LINEAR)
     if method in IN_FRONT:
         default = PromptOptions().tokens
-        tokens = tuple(count for count in TOKENS if count * WINDOW_PART <= window or count == default)
+        tokens = tuple(count for count in TOKENS if count <= room or count == default)
         found["prompt.tokens"] = Among(tokens, default)
     fixed = set(given)
     return {name: choice for name, choice in found.items() if name not in fixed and not _is_alone(choice)}
