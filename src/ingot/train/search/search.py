@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from ingot.adapt.load import LanguageModel
+from ingot.adapt.methods import Settings
 from ingot.core.errors import IngotError, fail
 from ingot.core.files import write_file
 from ingot.core.model_dir import read_json
@@ -53,21 +54,25 @@ TRIALS = "trials.jsonl"
 
 @dataclass(frozen=True)
 class Ready:
-    """A model with what is to be trained on it, what it learns to predict, and in rows of how many tokens."""
+    """A model with what is to be trained on it, what it learns to predict, in rows of how many tokens, and the numbers
+    of its products and those that it is held in."""
 
     model: LanguageModel
+    settings: Settings | None
     objective: Objective
     length: int
+    precision: torch.dtype
+    held: torch.dtype
 
 
 @dataclass(frozen=True)
 class Learner(Generic[O]):
-    """How the verb makes a run: `ready` a model, `read` its data below a folder, `plan` it, and `start` it (the run is
-    returned ready to go)."""
+    """How the verb makes a run: `ready` a model for what lies in a place, `read` its data below a folder, `plan` it,
+    and `start` it (the run is returned ready to go)."""
 
     method: str
     rate: Callable[[LanguageModel], float]
-    ready: Callable[[O], Ready]
+    ready: Callable[[O, Place], Ready]
     read: Callable[[O, Ready, Path], Corpus]
     plan: Callable[[O, Rows, Ready], Plan]
     start: Callable[[O, Ready, Rows, Place, After], Run]
@@ -76,13 +81,12 @@ class Learner(Generic[O]):
 @dataclass(frozen=True)
 class Bench:
     """What all trials share: the rows they learn from and are judged by, how many documents the latter are, how many
-    steps they have, the precision of their products; `start`: the loss before any training."""
+    steps they have; `start`: the loss before any training."""
 
     train: Rows
     judge: Rows
     documents: int
     steps: int
-    precision: str
     start: float
 
 
@@ -112,12 +116,10 @@ def search(
     """
     place.begin(same, options.resume)
     with place.unless_refused((place.path / TRIALS).exists(), True), hushed():
-        space, largest = _space(options, learner)
-        ready = learner.ready(largest)
-        corpus = learner.read(options, ready, place.fresh("rows"))
-        bench = _bench(largest, budget, learner, ready, corpus, place)
+        options = changed(options, {"loop.precision": _precision(options, learner, place)})
+        space, largest = _space(options, learner, place)
+        bench = _bench(largest, budget, learner, place)
     study = Study.open(place.path / TRIALS, space, options.seed, budget.prune)
-    options = changed(options, {"loop.precision": bench.precision})
     _tell_plan(study, bench)
     while not _is_spent(budget, study):
         proposal = study.ask()
@@ -131,9 +133,18 @@ def search(
     return changed(options, found.best.values), found
 
 
-def _space(options: O, learner: Learner[O]) -> tuple[Space, O]:
+def _precision(options: O, learner: Learner[O], place: Place) -> str:
+    """Of products, decided once: measured for each trial anew it could be another."""
+    file = place.path / "precision.json"
+    if not file.exists():
+        chosen = learner.ready(options, place).precision
+        write_file(file, json.dumps({"precision": "bf16" if chosen == torch.bfloat16 else "fp32"}))
+    return str(read_json(file)["precision"])
+
+
+def _space(options: O, learner: Learner[O], place: Place) -> tuple[Space, O]:
     """What is searched, and the options by which rows are packed: those that leave the least room in the window."""
-    ready, given = learner.ready(options), given_options(options)
+    ready, given = learner.ready(options, place), given_options(options)
     window = ready.model.config.max_length
     room = window - ready.length if "length" in given else window
     space = search_space(
@@ -145,20 +156,19 @@ def _space(options: O, learner: Learner[O]) -> tuple[Space, O]:
     return space, changed(options, {"prompt.tokens": max(tokens.values)} if isinstance(tokens, Among) else {})
 
 
-def _bench(options: O, budget: SearchOptions, learner: Learner[O], ready: Ready, corpus: Corpus, place: Place) -> Bench:
+def _bench(options: O, budget: SearchOptions, learner: Learner[O], place: Place) -> Bench:
     """Divide the data, and measure once what holds for all trials, on the device where they run."""
+    ready = learner.ready(options, place)
+    corpus = learner.read(options, ready, place.fresh("rows"))
     pad = ready.model.tokenizer.pad_id or 0
     train, held = divide_rows(corpus.rows, budget.heldout, options.seed, ready.objective.room, pad)
-    judge, file = _evenly(held), place.path / "bench.json"
+    judge, file = _evenly(held), place.path / "start.json"
     if not file.exists():
-        precision = learner.start(options, ready, train, Place(place.fresh("trial")), go_on).plan.precision
-        start = _loss(ready.model, ready.objective, judge, idle=True)
-        measured = {"precision": "bf16" if precision == torch.bfloat16 else "fp32", "start": start}
-        write_file(file, json.dumps(measured))
-    whole = learner.plan(changed(options, {"loop.precision": read_json(file)["precision"]}), corpus.rows, ready)
+        learner.start(options, ready, train, Place(place.fresh("trial")), go_on)
+        write_file(file, json.dumps({"start": _loss(ready.model, ready.objective, judge, idle=True)}))
     documents = len({number for row in range(len(held)) for number in held.documents(row)})
-    steps = max(1, round(budget.share * whole.max_steps))
-    return Bench(train, judge, documents, steps, **read_json(file))
+    steps = max(1, round(budget.share * learner.plan(options, corpus.rows, ready).max_steps))
+    return Bench(train, judge, documents, steps, read_json(file)["start"])
 
 
 def _evenly(rows: Rows) -> Rows:
@@ -199,7 +209,8 @@ def _try(options: O, learner: Learner[O], proposal: Proposal, bench: Bench, plac
 
 def _run(options: O, learner: Learner[O], proposal: Proposal, bench: Bench, place: Place, curve: Curve) -> None:
     """Train, looking at the loss on what is held out after each of LOOKS parts; the last look is behind the end."""
-    ready = learner.ready(options)
+    trial = Place(place.fresh("trial"))
+    ready = learner.ready(options, trial)
     looks = {bench.steps * part // LOOKS for part in range(1, LOOKS)} - {0, bench.steps}
 
     def look(step: int) -> None:
@@ -213,7 +224,7 @@ def _run(options: O, learner: Learner[O], proposal: Proposal, bench: Bench, plac
             if proposal.is_hopeless(curve):
                 raise Pruned
 
-    run = learner.start(options, ready, bench.train, Place(place.fresh("trial")), after)
+    run = learner.start(options, ready, bench.train, trial, after)
     run.go(False)
     look(bench.steps)
 
