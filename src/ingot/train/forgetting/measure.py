@@ -2,8 +2,8 @@
 
 Before: the network as it came, with what is to be trained idle (full tuning: adapters that were there are merged).
 After: with what was trained. Both on the CPU, where the network is before it is moved and after it is proven, in the
-numbers that it is held in while it is tuned, and on the same texts. What was found before is kept with the run's state, so a resumed run does not measure it
-again.
+numbers that it is held in while it is tuned, and on the same texts. What was found before is kept with the run's state,
+so a resumed run does not measure it again.
 """
 
 from __future__ import annotations
