@@ -296,7 +296,7 @@ def test_tokens_in_front_leave_the_length_that_was_given(root: Path, tmp_path: P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["rslora", "ia3", "prefix", "prompt", "full"])
+@pytest.mark.parametrize("method", ["rslora", "qlora", "ia3", "prefix", "prompt", "full"])
 def test_every_method_can_be_searched(method: str, root: Path, tmp_path: Path) -> None:
     made = searched(root, tmp_path / "out", method=method, search={"trials": 2}, max_steps=4)
     assert made.hallmark is not None

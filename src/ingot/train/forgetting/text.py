@@ -18,6 +18,7 @@ from ingot.core.files import path_digest
 from ingot.core.language import text
 from ingot.data.read import read_documents
 from ingot.data.world.general import general_texts
+from ingot.model.nf4_linear import num_parameters
 from ingot.train.corpus import HELDOUT_CHARACTERS
 from ingot.train.forgetting.options import WORLD
 
@@ -75,4 +76,4 @@ def _enough(texts: Iterator[str], model: LanguageModel) -> Iterator[str]:
 
 def tokens_for(model: LanguageModel) -> float:
     """How many tokens a model of this size reads for one measurement."""
-    return WORK / sum(parameter.numel() for parameter in model.network.parameters())
+    return WORK / num_parameters(model.network)
