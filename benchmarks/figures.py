@@ -233,7 +233,7 @@ def defaults_block(result: Result, language: str) -> str:
     for task, found in result["tasks"].items():
         rows = [_defaults_row(method, one) for method, one in found["methods"].items()]
         parts.append(f"{DEFAULTS_TASKS[language][task]}\n\n{table(DEFAULTS_HEAD[language], rows)}")
-    note = DEFAULTS_NOTE[language].format(**result, **result["settings"])
+    note = DEFAULTS_NOTE[language].format(**result["settings"] | result)
     return "\n".join([*parts, note]) + "\n"
 
 
@@ -246,7 +246,8 @@ def _defaults_row(method: str, one: Result) -> list[str]:
     )
     sizes = [f"{one['seconds']['defaults']:.0f}", f"{one['peak_bytes']['defaults'] / 1e6:.0f}"]
     trained = f"{one['trained_parameters']['defaults']:,}"
-    return [f"`{method}`", trained, *losses, f"{one['quality']:.1%}", told, *sizes, values]
+    quality = "–" if one["quality"] is None else f"{one['quality']:.1%}"
+    return [f"`{method}`", trained, *losses, quality, told, *sizes, values]
 
 
 FIGURES = {

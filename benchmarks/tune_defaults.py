@@ -82,12 +82,23 @@ def stories_task(work: Path, args: argparse.Namespace) -> Task | None:
     place = os.environ.get("INGOT_DATA")
     if place is None or not (Path(place) / STORIES).exists():
         return None
-    real, base, novel = Path(place), work / "stories260K", work / "novel.txt"
+    real, base, novel = Path(place), work / "stories260K", work / "novel.jsonl"
     once(base, "import", real / STORIES / "stories260K.bin", "--tokenizer", real / STORIES / "tok512.bin")
-    novel.write_text((real / NOVEL).read_text(encoding="utf-8")[:NOVEL_CHARACTERS], encoding="utf-8")
-    words = ("--data", novel, "--as-text", "--corpus.allow-unknown-licence", "--general", real / GREW_UP_ON,
-             "--length", 256)  # fmt: skip
+    text = (real / NOVEL).read_text(encoding="utf-8")[:NOVEL_CHARACTERS]
+    novel.write_text("".join(json.dumps({"text": passage}) + "\n" for passage in passages(text)))
+    words = ("--data", novel, "--as-text", "--corpus.allow-unknown-licence", "--corpus.heldout", 0,
+             "--general", real / GREW_UP_ON, "--length", 256)  # fmt: skip
     return Task(base, words)
+
+
+def passages(text: str, size: int = 500) -> list[str]:
+    """Whole lines, about `size` characters of them at a time."""
+    found = [""]
+    for line in text.splitlines():
+        found[-1] += line + "\n"
+        if len(found[-1]) >= size:
+            found.append("")
+    return [passage.strip() for passage in found if passage.strip()]
 
 
 TASKS = {"world": world_task, "stories260K": stories_task}
@@ -127,7 +138,7 @@ def line(defaults: Result, best: Result) -> Result:
     change = [key for key in best if key.startswith("general_") and key.endswith("_change")]
     return {
         "start": start, "defaults": first, "best": last,
-        "quality": round((start - first) / (start - last), 4),
+        "quality": round((start - first) / (start - last), 4) if last < start else None,
         "best_values": best["search_best"], "trials": best["search_trials"],
         "trained_parameters": {"defaults": defaults["trained_parameters"], "best": best["trained_parameters"]},
         "seconds": {"defaults": defaults["seconds"], "best": best["seconds"], "search": best["search_seconds"]},

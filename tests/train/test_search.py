@@ -265,8 +265,8 @@ def test_documents_stand_on_one_side(tmp_path: Path) -> None:
     assert sum(side.num_targets for side in sides) == rows.num_targets
     assert len(texts[1]) / 400 == pytest.approx(0.2, abs=0.06)
     with pytest.raises(IngotError) as caught:
-        divide_rows(pack_documents([[1, 2, 3]], 16), 0.5, 0)
-    assert caught.value.code == "bad-heldout-share"
+        divide_rows(pack_documents([[1, 2, 3] * 9], 16), 1e-9, 0)
+    assert (caught.value.code, caught.value.details["train"]) == ("bad-judge-share", 1), "pieces are not documents"
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_documents_stand_on_one_side(tmp_path: Path) -> None:
      ({"search": {"share": 0.5}}, "bad-option", "acts only with"),
      ({"search": {"trials": 1}}, "bad-option", "trials"),
      ({"method": "ia3", "lr": 0.1}, "search-nothing-left", "ia3"),
-     ({"search": {"trials": 2, "heldout": 1e-9}}, "bad-heldout-share", "held")],
+     ({"search": {"trials": 2, "heldout": 1e-9}}, "bad-judge-share", "held")],
 )  # fmt: skip
 def test_refusals_leave_nothing(options: dict[str, Any], code: str, words: str, root: Path, tmp_path: Path) -> None:
     with pytest.raises(IngotError, match=words) as caught:

@@ -14,7 +14,7 @@ from ingot.data.pack import Piece, Room, Rows, pack_pieces
 def divide_rows(rows: Rows, share: float, seed: int, room: Room = int, pad: int = 0) -> tuple[Rows, Rows]:
     """The rest of the documents, and about `share` of them, each packed again. Decided by a document's tokens and the
     seed alone: equal documents stand on the same side, and where one was cut, all its pieces do. Raises
-    `bad-heldout-share` where a side comes out empty."""
+    `bad-judge-share` where a side comes out empty."""
     sides: dict[int, bool] = {}
     kept: list[Piece] = []
     held: list[Piece] = []
@@ -22,7 +22,8 @@ def divide_rows(rows: Rows, share: float, seed: int, room: Room = int, pad: int 
         is_held = sides.setdefault(piece[2], _is_held(piece, share, seed))
         (held if is_held else kept).append(piece)
     if not kept or not held:
-        raise fail("bad-heldout-share", share=share, train=len(kept), heldout=len(held))
+        count = sum(sides.values())
+        raise fail("bad-judge-share", share=share, train=len(sides) - count, heldout=count)
     train, judge = (pack_pieces(iter(side), rows.length, pad, room) for side in (kept, held))
     return train, judge
 

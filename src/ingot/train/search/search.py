@@ -112,7 +112,7 @@ def search(
 ) -> tuple[O, Found]:
     """Try settings until the budget is spent; the options with the best of them, and all that was found.
 
-    Raises `search-nothing-left`, `bad-heldout-share`, `search-all-failed`, and what the verb's own pieces raise.
+    Raises `search-nothing-left`, `bad-judge-share`, `search-all-failed`, and what the verb's own pieces raise.
     """
     place.begin(same, options.resume)
     with place.unless_refused((place.path / TRIALS).exists(), True), hushed():
