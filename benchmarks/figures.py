@@ -2,6 +2,7 @@
 
 python benchmarks/figures.py quickstart runs/quickstart    # results/quickstart-DATE.json and both READMEs' tables
 python benchmarks/figures.py objectives runs/objectives    # the same for both pages about objectives
+python benchmarks/figures.py tune-defaults benchmarks/results/tune-defaults-DATE.json   # benchmarks/tune_defaults.py's
 """
 
 from __future__ import annotations
@@ -184,9 +185,75 @@ def objectives_block(result: Result, language: str) -> str:
     return table(OBJECTIVES_HEAD[language], rows) + "\n" + OBJECTIVES_NOTE[language].format(**result) + "\n"
 
 
+# ---- tuning at its defaults
+
+DEFAULTS_TASKS = {
+    "en": {"world": "chats of a world", "stories260K": "a novel, stories260K"},
+    "zh": {"world": "世界的對話", "stories260K": "小說（stories260K）"},
+}
+DEFAULTS_HEAD = {
+    "en": (
+        "method",
+        "trained",
+        "loss: start",
+        "defaults",
+        "best found",
+        "share of the best",
+        "facts right: defaults / best",
+        "seconds",
+        "peak MB",
+        "found",
+    ),
+    "zh": (
+        "方法",
+        "訓練的數",
+        "損失：開始",
+        "預設值",
+        "找到的最好",
+        "達到最好的比例",
+        "事實答對：預設／最好",
+        "秒數",
+        "記憶體峰值 MB",
+        "找到的設定",
+    ),
+}
+DEFAULTS_NOTE = {
+    "en": "Held-out loss, nats a target. {date}, {hardware}; {trials} trials a method, {epochs:g} epochs.",
+    "zh": "保留資料的損失，單位是每個目標的奈特數。{date}，{hardware}；每種方法嘗試 {trials} 次，{epochs:g} 輪。",
+}
+
+
+def gather_defaults(run: Path) -> Result:
+    """What benchmarks/tune_defaults.py wrote holds all."""
+    return json.loads(run.read_text())  # type: ignore[no-any-return]
+
+
+def defaults_block(result: Result, language: str) -> str:
+    parts = []
+    for task, found in result["tasks"].items():
+        rows = [_defaults_row(method, one) for method, one in found["methods"].items()]
+        parts.append(f"{DEFAULTS_TASKS[language][task]}\n\n{table(DEFAULTS_HEAD[language], rows)}")
+    note = DEFAULTS_NOTE[language].format(**result["settings"] | result)
+    return "\n".join([*parts, note]) + "\n"
+
+
+def _defaults_row(method: str, one: Result) -> list[str]:
+    losses = [f"{one[key]:.3f}" for key in ("start", "defaults", "best")]
+    told = "" if "told" not in one else f"{one['told']['defaults']:.0%} / {one['told']['best']:.0%}"
+    values = ", ".join(
+        f"{name} {value:.2g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in one["best_values"].items()
+    )
+    sizes = [f"{one['seconds']['defaults']:.0f}", f"{one['peak_bytes']['defaults'] / 1e6:.0f}"]
+    trained = f"{one['trained_parameters']['defaults']:,}"
+    quality = "–" if one["quality"] is None else f"{one['quality']:.1%}"
+    return [f"`{method}`", trained, *losses, quality, told, *sizes, values]
+
+
 FIGURES = {
     "quickstart": Figures(gather_quickstart, quickstart_block, ("README.md", "README.zh-TW.md")),
     "objectives": Figures(gather_objectives, objectives_block, ("docs/objectives.md", "docs/objectives.zh-TW.md")),
+    "tune-defaults": Figures(gather_defaults, defaults_block, ("docs/tune.md", "docs/tune.zh-TW.md")),
 }
 
 

@@ -14,7 +14,8 @@ from evaluating import options_for, write_lines
 
 import ingot
 from ingot.core.errors import IngotError
-from ingot.evaluate.cloze.from_world import choose_fillers, read_truth, world_directory, world_items
+from ingot.data.world.truth import choose_fillers, read_truth
+from ingot.evaluate.cloze.from_world import world_directory, world_items
 from ingot.evaluate.cloze.item import AFTER, BEFORE, Item
 from ingot.evaluate.cloze.task import prepare
 

@@ -32,6 +32,7 @@ class Active:
         """Adapters that cannot be chosen by row, and the layer that is why."""
         self._chosen: list[tuple[str, ...]] | None = None
         self._indices: dict[str, Tensor] = {}
+        self._idle: str | None = None
 
     @property
     def is_chosen(self) -> bool:
@@ -62,8 +63,19 @@ class Active:
         finally:
             self._chosen, self._indices = before, {}
 
+    @contextlib.contextmanager
+    def without(self, name: str) -> Iterator[None]:
+        """Let an adapter act on no row of what runs within; layers that are not called but read keep it."""
+        before, self._idle = self._idle, name
+        try:
+            yield
+        finally:
+            self._idle = before
+
     def of(self, name: str, batch: Tensor) -> Tensor | None:
         """Numbers of the rows on which an adapter acts, (R,); None for all of them. `batch`: (B, ...)."""
+        if name == self._idle:
+            return torch.empty(0, dtype=torch.long, device=batch.device)
         if self._chosen is None or all(name in row for row in self._chosen):
             return None
         assert len(batch) == len(self._chosen), f"{len(batch)} rows, adapters chosen for {len(self._chosen)}"

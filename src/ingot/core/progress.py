@@ -40,6 +40,17 @@ def warn(code: str, **details: object) -> None:
 
 
 @contextlib.contextmanager
+def hushed() -> Iterator[None]:
+    """Within, warnings are told and sentences are not: for what is done many times over."""
+    level = LOGGER.level
+    LOGGER.setLevel(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        LOGGER.setLevel(level)
+
+
+@contextlib.contextmanager
 def progress(label: str, total: float) -> Iterator[Advance]:
     """Show how far a long piece of work is: `with progress("train", steps) as advance: advance(3, "loss 2.1")`."""
     if os.environ.get("INGOT_PROGRESS") == "0":

@@ -141,7 +141,7 @@ def pack_documents(
     tail = [] if eos is None else [eos]
     pieces = (_document([*document, *tail], number) for number, document in enumerate(documents))
     cut = (part for piece in pieces for part in _cut(piece, longest))
-    return _pack(cut, length, pad, room, directory, buffer_tokens)
+    return pack_pieces(cut, length, pad, room, directory, buffer_tokens)
 
 
 def pack_chats(
@@ -159,7 +159,7 @@ def pack_chats(
     `line_of` gives the line that errors name, from a conversation's number; `directory` as in `pack_documents`.
     Raises `chat-too-long` (with how many are), `no-target` and `no-rows`.
     """
-    return _pack(_chats(chats, length, line_of, room), length, pad, room, directory, buffer_tokens)
+    return pack_pieces(_chats(chats, length, line_of, room), length, pad, room, directory, buffer_tokens)
 
 
 def open_rows(directory: Path) -> Rows:
@@ -206,9 +206,15 @@ def _cut(piece: Piece, length: int) -> Iterator[Piece]:
         yield ids[begin : begin + length], targets[begin : begin + length], number
 
 
-def _pack(
-    pieces: Iterator[Piece], length: int, pad: int, room: Room, directory: Path | None, buffer_tokens: int
+def pack_pieces(
+    pieces: Iterator[Piece],
+    length: int,
+    pad: int,
+    room: Room,
+    directory: Path | None = None,
+    buffer_tokens: int = BUFFER_TOKENS,
 ) -> Rows:
+    """Pack pieces, each into one row. Raises `no-rows` when nothing is to be predicted."""
     store = _Files(directory, length) if directory else _Memory(length)
     buffer: list[Piece] = []
     size = 0

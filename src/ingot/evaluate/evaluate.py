@@ -21,6 +21,7 @@ from ingot.adapt.load import load
 from ingot.core.errors import fail, nearest
 from ingot.core.files import path_digest, refuse_nonempty
 from ingot.core.language import text
+from ingot.core.lineage import learning_steps
 from ingot.core.options import verb
 from ingot.core.progress import say, warn
 from ingot.core.report import Prose, Report
@@ -30,7 +31,6 @@ from ingot.data.read import data_files
 from ingot.evaluate import perplexity, world
 from ingot.evaluate.cloze import task as cloze
 from ingot.evaluate.entrants import Entrant, baseline_index, common_window, open_entrants
-from ingot.evaluate.heldout import learning_steps
 from ingot.evaluate.options import EvaluateOptions
 from ingot.evaluate.overview import flat_numbers, flat_units, overview
 from ingot.evaluate.task import Comparison, Task, dump_rows, parse_rows

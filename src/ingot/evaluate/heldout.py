@@ -11,22 +11,9 @@ from pathlib import Path
 
 from ingot.core.errors import fail
 from ingot.core.files import path_digest
-from ingot.core.hallmark import Hallmark, Step
-from ingot.core.model_dir import split_reference
+from ingot.core.lineage import learning_steps
 from ingot.data.manifest import heldout_files
 from ingot.data.read import Document, data_files, is_heldout
-
-LEARNING = {"pretrain", "tune"}
-"""Verbs that learn from their data; others only measure on it."""
-
-
-def learning_steps(reference: str) -> Iterator[Step]:
-    """The steps in which a model, its adapter and their ancestors learnt."""
-    base, adapters = split_reference(reference)
-    for path in (base, *adapters):
-        hallmark = Hallmark.read(path)
-        steps = [] if hallmark is None else [hallmark.step, *(ancestor.step for ancestor in hallmark.ancestry)]
-        yield from (step for step in steps if step.verb in LEARNING)
 
 
 def held_out(documents: Sequence[Document], data: Path, references: Sequence[str]) -> list[Document]:

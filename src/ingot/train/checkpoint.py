@@ -151,10 +151,12 @@ class Place:
 
 def identity(options: TrainingOptions, **inputs: Path | list[Path]) -> dict[str, Any]:
     """What must be the same for a run to go on: every option, and the inputs byte for byte, wherever they lie. On how
-    many processes it runs, how they share the work, where its tensors live, and what it shows, may change."""
+    many processes it runs, how they share the work, where its tensors live, what it shows and measures, and how long it
+    searches for settings, may change."""
     kept = options.model_dump(mode="json", exclude={"resume", "out", "launch", *inputs})
     del kept["loop"]["parallel"], kept["loop"]["offload"]
-    kept.get("chats", {}).pop("show_mask", None)
+    for group, name in (("chats", "show_mask"), ("forgetting", "general"), ("search", "trials"), ("search", "minutes")):
+        kept.get(group, {}).pop(name, None)
     lists = {name: paths if isinstance(paths, list) else [paths] for name, paths in inputs.items()}
     return kept | {name: [path_digest(path) for path in paths] for name, paths in lists.items()}
 

@@ -54,8 +54,15 @@ NAMED = 20
 Loss = Callable[[Network, Inputs, PartLoss], Tensor]
 """A lesson's loss, summed over its targets; it is told how to compute the loss of a part of them, plain or compiled."""
 
+After = Callable[[dict[str, Any]], None]
+"""Told the line of each step once it is in the log; what it raises ends the run."""
+
 Teach = Callable[[Batch, int, int], Lesson]
 """The lesson of a batch, from seed and step: `Objective.lesson`."""
+
+
+def go_on(line: dict[str, Any]) -> None:
+    """Nothing is done after a step."""
 
 
 def plain_lesson(batch: Batch, seed: int, step: int) -> Lesson:
@@ -86,9 +93,10 @@ class Run:
         loss: Loss = prediction_loss,
         name_of: Callable[[int], str] = str,
         sharing: Sharing = ALONE,
+        after: After = go_on,
     ) -> None:
         self.network, self.rows, self.plan, self.place = network, rows, plan, place
-        self.teach, self.loss, self.name_of, self.sharing = teach, loss, name_of, sharing
+        self.teach, self.loss, self.name_of, self.sharing, self.after = teach, loss, name_of, sharing, after
         self.device = network.embedding.weight.device
         offloads = plan.options.offload != "none"
         self.optimizers = Optimizers(network, plan.options, Elsewhere(self.device, place.path) if offloads else None)
@@ -124,6 +132,7 @@ class Run:
                 line = self._one_step()
                 if line:
                     self.log.add(line)
+                    self.after(line)
                     note = f"loss {line['loss']:.3f}  {line['tokens_per_second']:,.0f} tok/s"
                     advance(min(self.progress(), 1.0), note)
         if self.targets == 0:

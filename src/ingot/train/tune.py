@@ -10,7 +10,7 @@ import dataclasses
 import time
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from pydantic import model_validator
@@ -18,15 +18,16 @@ from pydantic import model_validator
 from ingot.adapt.files import write_adapter
 from ingot.adapt.load import LanguageModel, load, open_reference, untied
 from ingot.adapt.methods import Settings
+from ingot.core.errors import fail
 from ingot.core.files import refuse_nonempty
 from ingot.core.model_dir import Draft, ModelDir
 from ingot.core.options import argument, option, required, verb
 from ingot.core.progress import say
 from ingot.data.objectives.catalogue import make_objective
-from ingot.data.objectives.objective import Objective
 from ingot.data.objectives.options import ObjectiveName, ObjectiveOptions
+from ingot.data.pack import Rows
 from ingot.model.config import PREFIX_LM, ModelConfig
-from ingot.model.network import form_of
+from ingot.model.network import Network, form_of
 from ingot.model.nf4_linear import is_in_nf4, num_parameters
 from ingot.train.account import Account
 from ingot.train.checkpoint import Place, identity
@@ -34,7 +35,9 @@ from ingot.train.corpus import Corpus, CorpusOptions, once, prepare
 from ingot.train.directions import check_directions, marked
 from ingot.train.distributed.sharing import share
 from ingot.train.distributed.world import World
-from ingot.train.loop import Run
+from ingot.train.forgetting.measure import Forgetting, Subject, tell
+from ingot.train.forgetting.options import ForgettingOptions
+from ingot.train.loop import After, Run
 from ingot.train.machine import default_device
 from ingot.train.method import (
     RANK,
@@ -54,6 +57,9 @@ from ingot.train.offload import move
 from ingot.train.optimizers.groups import freeze
 from ingot.train.plan import Plan, make_plan, precision_of
 from ingot.train.reading import ConversationOptions, read_conversations, window
+from ingot.train.search.options import SearchOptions
+from ingot.train.search.page import record as record_search
+from ingot.train.search.search import Found, Learner, Ready, search
 from ingot.train.settings import TrainingOptions
 from ingot.train.write import measure, prove, record, write_model
 
@@ -75,6 +81,8 @@ class TuneOptions(TrainingOptions):
     length: int | None = option(None, "window in tokens; by default the model's own, at most 4096", ge=8)
     corpus: CorpusOptions = option(CorpusOptions(), "what is trained on and what is held out")
     chats: ConversationOptions = option(ConversationOptions(), "how conversations are read")
+    search: SearchOptions = option(SearchOptions(), "settings to try before the run")
+    forgetting: ForgettingOptions = option(ForgettingOptions(), "what forgetting is measured on")
 
     @model_validator(mode="after")
     def _every_option_acts(self) -> Self:
@@ -85,6 +93,8 @@ class TuneOptions(TrainingOptions):
             raise ValueError("show-mask and --chats.* are about conversations; of text every token is learnt")
         if not self.as_text and self.corpus.heldout != CorpusOptions().heldout:
             raise ValueError("corpus.heldout acts only on plain text (as_text)")
+        if self.search.is_asked and self.max_minutes is not None:
+            raise ValueError("a search needs runs of a known length: give --epochs or --max-steps, not --max-minutes")
         return self
 
 
@@ -94,29 +104,25 @@ def tune(options: TuneOptions) -> ModelDir:
     started = time.monotonic()
     world = World.here()
     world.agree(lambda: refuse_nonempty(options.out))
-    base, adapters = open_reference(options.model)
+    options, found = _search(options, world) if options.search.is_asked else (options, None)
     place = Place.beside(options.out)
-    same = identity(options, data=options.data, model=[part.path for part in (base, *adapters)])
-    resumed = world.agree(lambda: place.begin(same, options.resume))
+    resumed = world.agree(lambda: place.begin(_identity(options), options.resume))
     with place.unless_refused(resumed, world.is_first):
-        config = ModelConfig.read(base.config, base.path / "config.json")
-        precision = precision_of(options, config.hidden_size, place, world)
-        held = held_in(base, options.method, options.lora, precision)
-        model, settings = _begin(options, held)
-        network = model.network
-        length, form = window(model, options.length), form_of(model.config)
-        objective = make_objective(options.objective, model.tokenizer, length, form, options.objectives, model.start_id)
-        check_directions(model.config, model.model_dir.path, objective)
-        freeze(network, options.loop.freeze)
-        corpus = once(world, place, partial(_read, options, model, objective, length))
+        ready = _ready(options, place, world)
+        model, network, objective = ready.model, ready.model.network, ready.objective
+        corpus = once(world, place, partial(_read, options, ready))
         begin_from_text(model, options.prompt, corpus.rows)
+        subject = partial(Subject.of, options.forgetting.general, options.data, model, ready.length)
+        forgetting = world.agree(lambda: Forgetting.begin(subject(), model, objective, place.path))
         move(network, options.loop, default_device(), place.path, world)
-        plan = _plan(options, corpus, model, world, precision)
+        plan = _plan(options, corpus.rows, ready, world)
+        _tell_plan(options, corpus, plan, network)
         sharing = share(network, options.loop, world)
     sharing.spread_chance(options.seed, 0)
     run = Run(network, corpus.rows, plan, place, teach=objective.lesson, name_of=corpus.names, sharing=sharing)
     result = run.go(resumed)
-    model = dataclasses.replace(model, network=sharing.gathered(network, lambda: _begin(options, held)[0].network))
+    network = sharing.gathered(network, lambda: _begin(options, ready.held)[0].network)
+    model = dataclasses.replace(model, network=network)
     if not world.is_first:
         world.wait()
         return ModelDir.open(options.out)
@@ -126,16 +132,61 @@ def tune(options: TuneOptions) -> ModelDir:
         draft.data.extend(corpus.sources)
         record(draft, model.network, corpus.rows, result, place)
         corpus.account.prove(draft, corpus.rows, model.tokenizer)
-        _write(draft, model, settings, objective, held)
-        measure(draft, model, objective, corpus.heldout)
+        _write(draft, model, ready)
+        measure(draft, model, objective, corpus.heldout, ready.length)
+        lost = forgetting.end(draft, model, objective)
+        if found is not None:
+            record_search(draft, found)
     place.remove()
+    if found is not None:
+        found.place.remove()
     world.wait()
     say("tuned", loss=f"{result.loss:.3f}", rate=f"{result.targets / result.seconds:,.0f}")
+    tell(lost)
     return ModelDir.open(options.out)
 
 
-def _read(options: TuneOptions, model: LanguageModel, objective: Objective, length: int, directory: Path) -> Corpus:
+def _identity(options: TuneOptions) -> dict[str, Any]:
+    base, adapters = open_reference(options.model)
+    return identity(options, data=options.data, model=[part.path for part in (base, *adapters)])
+
+
+def _ready(options: TuneOptions, place: Place, world: World) -> Ready:
+    """The model with what is to be trained on it, and what it is to learn."""
+    base, _ = open_reference(options.model)
+    config = ModelConfig.read(base.config, base.path / "config.json")
+    precision = precision_of(options, config.hidden_size, place, world)
+    held = held_in(base, options.method, options.lora, precision)
+    model, settings = _begin(options, held)
+    length, form = window(model, options.length), form_of(model.config)
+    objective = make_objective(options.objective, model.tokenizer, length, form, options.objectives, model.start_id)
+    check_directions(model.config, model.model_dir.path, objective)
+    freeze(model.network, options.loop.freeze)
+    return Ready(model, settings, objective, length, precision, held)
+
+
+def _search(options: TuneOptions, world: World) -> tuple[TuneOptions, Found]:
+    """The options with the best setting that short runs find. Raises `search-alone`, and what `search` raises."""
+    if world.size > 1:
+        raise fail("search-alone", size=world.size)
+    place = Place(options.out.parent / f".{options.out.name}.search")
+    learner = Learner(options.method, partial(_rate, options), partial(_ready, world=world), _read,
+                      partial(_plan, world=world), _start)  # fmt: skip
+    return search(options, options.search, learner, _identity(options), place)
+
+
+def _start(options: TuneOptions, ready: Ready, rows: Rows, place: Place, after: After) -> Run:
+    """A trial's run, as the verb makes its own."""
+    network, world = ready.model.network, World()
+    begin_from_text(ready.model, options.prompt, rows)
+    move(network, options.loop, default_device(), place.path, world)
+    plan, sharing = _plan(options, rows, ready, world), share(network, options.loop, world)
+    return Run(network, rows, plan, place, teach=ready.objective.lesson, sharing=sharing, after=after)
+
+
+def _read(options: TuneOptions, ready: Ready, directory: Path) -> Corpus:
     """Conversations, or text as pre-training reads it, packed below `directory`."""
+    model, objective, length = ready.model, ready.objective, ready.length
     allowed = options.corpus.allow_unknown_licence
     if not options.as_text:
         account = Account.of_chats(options.data, allowed)
@@ -156,24 +207,28 @@ def _begin(options: TuneOptions, held: torch.dtype) -> tuple[LanguageModel, Sett
     return model, settings
 
 
-def _plan(options: TuneOptions, corpus: Corpus, model: LanguageModel, world: World, precision: torch.dtype) -> Plan:
-    projected = options.prompt.projection is not None
-    rate = options.lr or rate_of(options.method, model.config.hidden_size, projected)
-    batch = options.batch_tokens or BATCH_TOKENS
-    plan = make_plan(options, corpus.rows, batch, rate, model.network, world, precision)
-    parameters = list(model.network.parameters())
+def _rate(options: TuneOptions, model: LanguageModel) -> float:
+    """The method's learning rate for a model of this width."""
+    return rate_of(options.method, model.config.hidden_size, options.prompt.projection is not None)
+
+
+def _plan(options: TuneOptions, rows: Rows, ready: Ready, world: World) -> Plan:
+    rate, batch = options.lr or _rate(options, ready.model), options.batch_tokens or BATCH_TOKENS
+    return make_plan(options, rows, batch, rate, ready.model.network, world, ready.precision)
+
+
+def _tell_plan(options: TuneOptions, corpus: Corpus, plan: Plan, network: Network) -> None:
+    parameters = list(network.parameters())
     say("tune-plan", method=options.method, count=f"{corpus.account.documents:,}",
-        targets=f"{corpus.rows.num_targets:,}", parameters=f"{num_parameters(model.network):,}",
-        trained=f"{sum(p.numel() for p in parameters if p.requires_grad):,}", lr=f"{rate:.2g}",
+        targets=f"{corpus.rows.num_targets:,}", parameters=f"{num_parameters(network):,}",
+        trained=f"{sum(p.numel() for p in parameters if p.requires_grad):,}", lr=f"{plan.lr:.2g}",
         batch=f"{plan.batch_rows * corpus.rows.length:,}", steps=f"{plan.max_steps:,}",
         precision=str(plan.precision).removeprefix("torch."))  # fmt: skip
-    return plan
 
 
-def _write(
-    draft: Draft, model: LanguageModel, settings: Settings | None, objective: Objective, held: torch.dtype
-) -> None:
+def _write(draft: Draft, model: LanguageModel, ready: Ready) -> None:
     """The adapter or the model, re-opened and compared with what is in memory."""
+    settings, objective = ready.settings, ready.objective
     if settings is None:
         draft.copy_text_files(model.model_dir)
         write_model(draft, model.network, marked(model.model_dir.config | untied(model), objective), model.model_dir)
@@ -182,5 +237,5 @@ def _write(
     write_adapter(draft, model.network, TUNED, settings, model.model_dir, model.adapter_dirs)
     if objective.both_ways and not model.config.prefix_lm:
         draft.numbers[PREFIX_LM] = True
-    reopened = load(f"{model.reference}+{draft.path}", dtype=held, nf4=is_in_nf4(model.network))
+    reopened = load(f"{model.reference}+{draft.path}", dtype=ready.held, nf4=is_in_nf4(model.network))
     prove(draft, model.network, reopened, "the base with the re-opened adapter, with the model in memory")

@@ -16,7 +16,7 @@ from ingot.adapt.load import LanguageModel, load
 from ingot.adapt.methods import length_in_front
 from ingot.core.model_dir import Draft, ModelDir, read_json
 from ingot.core.progress import say
-from ingot.core.report import HTML_NAME
+from ingot.core.report import HTML_NAME, Report, Section
 from ingot.data.objectives.objective import Objective
 from ingot.data.pack import Rows, pack_documents
 from ingot.infer.bits import bits_per_byte
@@ -27,8 +27,8 @@ from ingot.model.nf4_linear import num_parameters
 from ingot.model.weights import spec_of, write_tensors
 from ingot.text.tokenizer import Tokenizer
 from ingot.train.checkpoint import Place
-from ingot.train.health.report import training_report, verdict
-from ingot.train.loss import Inputs, prediction_loss
+from ingot.train.health.report import plain_numbers, training_report, verdict
+from ingot.train.heldout import rows_loss
 from ingot.train.metrics import read_metrics
 from ingot.train.plan import Result
 
@@ -85,6 +85,15 @@ def record(draft: Draft, network: Network, rows: Rows, result: Result, place: Pl
     say("training-health", verdict=verdict(lines), path=draft.out / REPORT / HTML_NAME)
 
 
+def add_to_report(draft: Draft, sections: Sequence[Section]) -> None:
+    """Put what was measured after the run into its report: numbers that have come since, and sections behind the
+    others."""
+    report = Report.open(draft.path / REPORT)
+    numbers = {**report.numbers, **plain_numbers(draft.numbers)}
+    sections = [*report.sections, *sections]
+    report.model_copy(update={"numbers": numbers, "sections": sections}).save(draft.path / REPORT)
+
+
 def _troubles(events: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """How many steps were skipped and rolled back, and each with its reason and documents."""
     counts = Counter(event["event"] for event in events)
@@ -122,27 +131,23 @@ def prove_model(draft: Draft, network: Network, objective: Objective, heldout: l
         rate=f"{draft.numbers['targets_per_second']:,.0f}", objective=objective.name)  # fmt: skip
 
 
-def measure(draft: Draft, model: LanguageModel, objective: Objective, heldout: list[str]) -> None:
-    """Measure a model on text it never saw, where some was held out: by what it was trained to predict, and, where it
-    writes, in bits per byte."""
+def measure(
+    draft: Draft, model: LanguageModel, objective: Objective, heldout: list[str], length: int | None = None
+) -> None:
+    """Measure a model on text it never saw, where some was held out: by what it was trained to predict, in rows of
+    `length` tokens (by default its window), and, where it writes, in bits per byte."""
     if not heldout:
         return
-    found = heldout_loss(model, objective, heldout)
+    found = heldout_loss(model, objective, heldout, length or model.max_length)
     draft.numbers["heldout_loss"] = round(found, 4) if math.isfinite(found) else None
     if isinstance(model.network, Decoder):
         draft.numbers["bits_per_byte"] = round(bits_per_byte(model, heldout), 4)
 
 
-@torch.inference_mode()
-def heldout_loss(model: LanguageModel, objective: Objective, texts: list[str]) -> float:
+def heldout_loss(model: LanguageModel, objective: Objective, texts: list[str], length: int) -> float:
     """Mean loss over the targets that the objective makes of these texts, nats; NaN where it makes none."""
     documents = [[*objective.start_ids, *ids] for ids in model.tokenizer.encode_batch(texts)]
     pad = model.tokenizer.pad_id or 0
-    rows = pack_documents(documents, model.max_length, eos=objective.end_id, pad=pad, room=objective.room)
-    total, count = 0.0, 0
-    for step in range(len(rows)):
-        lesson = objective.lesson(rows.batch(step, 1, 0), 0, step)
-        if lesson.num_targets:
-            total += float(prediction_loss(model.network, Inputs.of(lesson, torch.device("cpu"))))
-            count += lesson.num_targets
+    rows = pack_documents(documents, length, eos=objective.end_id, pad=pad, room=objective.room)
+    total, count = rows_loss(model.network, objective, rows)
     return total / count if count else float("nan")

@@ -25,8 +25,13 @@ def training_report(verb: str, options: dict[str, Any], numbers: dict[str, Any],
     steps = [line for line in lines if "event" not in line]
     events = [line for line in lines if "event" in line]
     sections = [*_plots(steps), Prose(title=text("train-health"), text=verdict(steps)), *_events(events)]
-    plain: dict[str, Any] = {name: value for name, value in numbers.items() if isinstance(value, int | float | str)}
+    plain = plain_numbers(numbers)
     return Report(title=text("train-report"), verb=verb, options=options, numbers=plain, sections=sections)
+
+
+def plain_numbers(numbers: dict[str, Any]) -> dict[str, Any]:
+    """Those of a hallmark that a report shows."""
+    return {name: value for name, value in numbers.items() if isinstance(value, int | float | str)}
 
 
 def verdict(steps: Sequence[Line]) -> str:

@@ -1,0 +1,1 @@
+"""Trying settings of a method in short runs before the whole one."""
