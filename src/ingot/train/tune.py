@@ -151,7 +151,7 @@ def _begin(options: TuneOptions, held: torch.dtype) -> tuple[LanguageModel, Sett
     torch.manual_seed(options.seed)
     settings = None
     if options.method != "full":
-        settings = settings_of(options.method, options.rank, options.lora, options.prompt, model)
+        settings = settings_of(options.method, options.rank, options.lora, options.prompt, model.config)
     put_on_or_free(model, settings)
     return model, settings
 

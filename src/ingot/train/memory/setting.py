@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from ingot.adapt.methods import Settings
 from ingot.model.config import ModelConfig
+from ingot.train.method import LOW_RANK, RANK, LoRAOptions, Method, PromptOptions, settings_of
 from ingot.train.optimizers.adam8 import CHUNK, is_coded, row_blocks
 from ingot.train.optimizers.groups import Kind
 
-Method = Literal["full", "lora"]
 Device = Literal["cpu", "cuda"]
 FLOAT = 4
 """Bytes of a number: weights, gradients and moments are float32, whatever products are computed in."""
@@ -30,8 +31,17 @@ class Setting:
     checkpointing: bool = False
     offload: Literal["none", "optimizer", "layers"] = "none"
     precision: Literal["fp32", "bf16"] = "fp32"
-    rank: int = 16
+    rank: int = RANK
+    lora: LoRAOptions = field(default_factory=LoRAOptions)
+    prompt: PromptOptions = field(default_factory=PromptOptions)
     device: Device = "cpu"
+
+    @property
+    def adapter(self) -> Settings | None:
+        """The adapter that trains; None where every weight does."""
+        if self.method == "full":
+            return None
+        return settings_of(self.method, self.rank, self.lora, self.prompt, self.config)
 
     @property
     def layers_visit(self) -> bool:
@@ -52,6 +62,23 @@ class Setting:
         if self.optimizer == "muon":
             return 5.0 * FLOAT * largest  # the momentum's copy, its products and their sum
         return 6.0 * FLOAT * min(largest, CHUNK) if self.optimizer == "adamw8" else 0.0
+
+
+def loop_flags(setting: Setting) -> str:
+    """How a setting computes its steps, as options of the training verbs."""
+    return (f"--loop.optimizer {setting.optimizer} --loop.micro-batches {setting.micro_batches} "
+            f"--loop.checkpointing {'on' if setting.checkpointing else 'off'}"
+            + (f" --loop.offload {setting.offload}" if setting.offload != "none" else ""))  # fmt: skip
+
+
+def method_flags(setting: Setting) -> str:
+    """What a setting trains, as options of `tune`."""
+    given: dict[str, object] = {"method": setting.method}
+    if setting.method in LOW_RANK:
+        given["rank"] = setting.rank
+    for name, group in (("lora", setting.lora), ("prompt", setting.prompt)):
+        given |= {f"{name}.{key}": value for key, value in group.model_dump(exclude_defaults=True).items()}
+    return " ".join(f"--{key} {value}" for key, value in given.items())
 
 
 def adamw(shape: Sequence[int], kind: Kind) -> float:
