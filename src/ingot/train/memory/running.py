@@ -122,7 +122,8 @@ def _that_fit(beginning: Beginning, free: float) -> str:
 
 def copied(network: Network, config: ModelConfig) -> Network:
     """A copy, cut to the layers of a shorter config. Made among tensors without memory, it takes none."""
-    found = copy.deepcopy(network)
+    buffers: dict[int, object] = {id(buffer): buffer.clone() for buffer in network.buffers()}  # deepcopy cannot
+    found = copy.deepcopy(network, buffers)
     blocks = {id(block) for block in found.blocks}
     if config.num_layers < network.config.num_layers:
         for module in list(found.modules()):
