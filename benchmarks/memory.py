@@ -2,7 +2,7 @@
 
     python benchmarks/memory.py                # on CPU; writes benchmarks/results/memory-cpu-DATE.json
     python benchmarks/memory.py --device cuda
-    python benchmarks/memory.py --writing      # inference on CPU; writes benchmarks/results/memory-writing-cpu-DATE.json
+    python benchmarks/memory.py --writing      # inference on CPU; writes .../memory-writing-cpu-DATE.json
     python benchmarks/memory.py --only 0 3
 
 Each setting trains two steps through the real loop. On CPU it does so in a process of its own, whose largest resident
@@ -74,7 +74,7 @@ WRITING_CASES = [
     case("qwen3", 16, 32768, 4, 2048),
     case("llama", 20, 32768, 8, 512),
     case("gpt2", 12, 16384, 16, 1024),
-    case("qwen3", 16, 16384, 32, 1024, kv_heads=2),
+    case("qwen3", 8, 8192, 16, 512, kv_heads=2),
     case("t5", 12, 8192, 16, 256),
 ]
 """Here `rows` are texts written at once."""

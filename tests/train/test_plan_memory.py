@@ -131,7 +131,7 @@ def test_sizes(size: str, expected: int) -> None:
     ("options", "code"),
     [({"depth": 2, "preset": "gpt2"}, "plan-memory-depth"), ({"depth": 2, "memory": "lots"}, "plan-memory-size"),
      ({"preset": "gpt2", "length": 2048}, "plan-memory-length"), ({}, "plan-name-one"),
-     ({"preset": "t5-small", "method": "prefix"}, "prefix-family"),
+     ({"preset": "t5-small", "method": "prompt"}, "plan-memory-front"),
      ({"depth": 2, "length": 16, "method": "prompt", "prompt": {"tokens": 20}}, "prompt-too-wide"),
      ({"depth": 2, "prompt": {"tokens": 20}}, "options-conflict"),
      ({"depth": 2, "method": "prompt", "prompt": {"text": "You are"}}, "options-conflict"),

@@ -72,9 +72,8 @@ class ProjectedPart(PrefixPart):
         super().__init__(network, adapter, length, layers, order)
         self.prompt_embeddings.requires_grad_(False)
         self.vectors = nn.Parameter(torch.randn(length, width).to(self.prompt_embeddings))
-        where: dict[str, Any] = {"device": self.prompt_embeddings.device, "dtype": self.prompt_embeddings.dtype}
-        self.inner = nn.Linear(width, width, **where)
-        self.outer = nn.Linear(width, self.prompt_embeddings.shape[1], **where)
+        self.inner = nn.Linear(width, width, **beside(self.prompt_embeddings))
+        self.outer = nn.Linear(width, self.prompt_embeddings.shape[1], **beside(self.prompt_embeddings))
         nn.init.zeros_(self.outer.weight)
         nn.init.zeros_(self.outer.bias)
 

@@ -9,8 +9,9 @@ in for it. Networks of many equal layers are rehearsed with two and with four of
 
 from __future__ import annotations
 
+import contextlib
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -168,10 +169,22 @@ def _bytes(parameters: Iterable[nn.Parameter], trained: bool = False) -> float:
 
 
 def _network(setting: Setting) -> Network:
-    network = make_network(plain_positions(setting.config))
+    with made_in(setting.held):
+        network = make_network(plain_positions(setting.config))
     if setting.adapter is not None:
         put_on(network, setting.adapter, TUNED, Active())
     return network.train()
+
+
+@contextlib.contextmanager
+def made_in(dtype: torch.dtype) -> Iterator[None]:
+    """While the block runs, new parameters are of this kind. (Tensors without memory cannot be turned into another.)"""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def plain_positions(config: ModelConfig) -> ModelConfig:

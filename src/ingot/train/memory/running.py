@@ -9,6 +9,7 @@ rehearsed.
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ingot.adapt.methods import length_in_front
+from ingot.adapt.wrapped import is_linear
 from ingot.core.format import show_bytes
 from ingot.core.progress import say, warn
 from ingot.data.objectives.lesson import Lesson
@@ -79,13 +81,15 @@ class Beginning:
         lesson = self.lesson.part(slice(setting.micro_rows))
         sides = [lesson.ids_BT] if lesson.source_ids_BS is None else [lesson.ids_BT, lesson.source_ids_BS]
         width = sum(side.shape[1] for side in sides) + 2 * length_in_front(self.network)
-        tables = {id(module.weight) for module in self.network.modules() if isinstance(module, nn.Embedding)}
-        parameters = list(self.network.parameters())
-        layers = sum(sum(p.shape) for p in parameters if p.dim() > 1 and id(p) not in tables)
-        trained = sum(p.numel() for p in parameters if p.requires_grad)
+        modules = [module for module in self.network.modules() if not isinstance(module, nn.Embedding)]
+        linear = [(int(module.in_features), int(module.out_features)) for module in modules if is_linear(module)]  # type: ignore[arg-type]
+        own = (p for module in modules if not is_linear(module) for p in module.parameters(recurse=False))
+        layers = sum(map(sum, linear)) + sum(sum(p.shape) for p in own)
+        trained = sum(p.numel() for p in self.network.parameters() if p.requires_grad)
+        largest = max(math.prod(shape) for shape in linear)
         scores = len(self.network.blocks) * config.num_heads * width
         logits = max(PART_NUMBERS[setting.device], SMALLEST_PART * config.vocab_size)
-        numbers = 4 * len(lesson.rows) * width * (layers + scores) + 4 * logits + 8 * trained
+        numbers = 4 * len(lesson.rows) * width * (layers + scores) + 4 * (logits + largest) + 8 * trained
         return 2.0 * FLOAT * numbers + 1e9 * (setting.device == "cuda")
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
+
 from ingot.adapt.methods import Settings
 from ingot.model.config import ModelConfig
 from ingot.train.method import LOW_RANK, RANK, LoRAOptions, Method, PromptOptions, settings_of
@@ -20,7 +22,8 @@ FLOAT = 4
 
 @dataclass(frozen=True)
 class Setting:
-    """Shapes, batch and method. `batch_rows` rows of `length` tokens a step, in `micro_batches` parts."""
+    """Shapes, batch and method. `batch_rows` rows of `length` tokens a step, in `micro_batches` parts; `held`: the
+    numbers that a frozen base is kept in."""
 
     config: ModelConfig
     length: int
@@ -31,6 +34,7 @@ class Setting:
     checkpointing: bool = False
     offload: Literal["none", "optimizer", "layers"] = "none"
     precision: Literal["fp32", "bf16"] = "fp32"
+    held: torch.dtype = torch.float32
     rank: int = RANK
     lora: LoRAOptions = field(default_factory=LoRAOptions)
     prompt: PromptOptions = field(default_factory=PromptOptions)

@@ -13,6 +13,7 @@ from typing import Literal, Self
 import torch
 from pydantic import field_validator, model_validator
 
+from ingot.adapt.load import open_reference
 from ingot.core.errors import fail
 from ingot.core.files import refuse_nonempty
 from ingot.core.format import show_bytes
@@ -21,13 +22,14 @@ from ingot.core.options import Options, option, optional_argument, verb
 from ingot.core.progress import say
 from ingot.core.report import Cell, Plot, Report, Section, Series, Table, Unit
 from ingot.model.config import ModelConfig
+from ingot.model.families import DECODERS
 from ingot.model.subject import Subject, choose
 from ingot.train import dial
 from ingot.train.machine import choose_precision
 from ingot.train.memory.predict import Needs, inference, process_bytes, training
 from ingot.train.memory.propose import propose
 from ingot.train.memory.setting import Device, Setting, loop_flags, method_flags
-from ingot.train.method import RANK, LoRAOptions, Method, PromptOptions, refuse_idle
+from ingot.train.method import IN_FRONT, RANK, LoRAOptions, Method, PromptOptions, held_in, refuse_idle
 from ingot.train.settings import Precision, Switch, switched
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
@@ -102,12 +104,14 @@ def plan_memory(options: MemoryOptions) -> Report:
     process = process_bytes(options.device)
     needs = training(setting, process)
     if options.loop.checkpointing == "auto" and limit is not None and needs.total > limit:
+        say("plan-memory-checkpointed", needs=show_bytes(needs.total))
         setting = replace(setting, checkpointing=True)
         needs = training(setting, process)
     serving = inference(config, options.slots, options.length, options.device, process)
     passed = None if limit is None else round(needs.total) <= limit
     others = propose(setting, limit, lambda other: training(other, process)) if limit is not None and not passed else []
-    numbers: dict[str, Cell] = {"training_bytes": round(needs.total), "inference_bytes": round(serving.total)}
+    numbers: dict[str, Cell] = {"training_bytes": round(needs.total), "inference_bytes": round(serving.total),
+                               "checkpointing": setting.checkpointing}  # fmt: skip
     report = Report(
         title=text("plan-memory-title", name=name),
         verb="plan memory",
@@ -140,13 +144,18 @@ def _config(options: MemoryOptions) -> tuple[str, ModelConfig]:
 
 
 def _setting(options: MemoryOptions, config: ModelConfig) -> Setting:
-    """Without checkpointing, unless it is asked for. Raises `plan-memory-length`."""
+    """Without checkpointing, unless it is asked for. Raises `plan-memory-length` and `plan-memory-front`."""
     if options.length > config.max_length:
         raise fail("plan-memory-length", found=options.length, window=config.max_length)
+    if options.method in IN_FRONT and config.model_type not in DECODERS:
+        raise fail("plan-memory-front", method=options.method, family=config.model_type)
     loop, rows = options.loop, max(1, round(options.batch_tokens / options.length))
     precision = choose_precision(loop.precision, config.hidden_size, torch.device(options.device))
+    held = torch.float32
+    if options.model is not None:
+        held = held_in(open_reference(options.model)[0], options.method, options.lora, precision)
     return Setting(config, options.length, rows, options.method, loop.optimizer, loop.micro_batches,
-                   loop.checkpointing == "on", loop.offload, "bf16" if precision == torch.bfloat16 else "fp32",
+                   loop.checkpointing == "on", loop.offload, "bf16" if precision == torch.bfloat16 else "fp32", held,
                    options.rank, options.lora, options.prompt, options.device)  # fmt: skip
 
 
