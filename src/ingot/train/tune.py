@@ -72,7 +72,9 @@ class TuneOptions(TrainingOptions):
     objective: ObjectiveName = option("next-token", "what is predicted; the one it was trained by, as a rule")
     objectives: ObjectiveOptions = option(ObjectiveOptions(), "numbers of the objectives")
     as_text: bool = option(False, "the data is plain text, of which every token is learnt")
-    length: int | None = option(None, "window in tokens; by default the model's own, at most 4096", ge=8)
+    length: int | None = option(
+        None, "window in tokens; by default the model's own, at most 4096, less where chats are short", ge=8
+    )
     corpus: CorpusOptions = option(CorpusOptions(), "what is trained on and what is held out")
     chats: ConversationOptions = option(ConversationOptions(), "how conversations are read")
 
@@ -139,7 +141,10 @@ def _read(options: TuneOptions, model: LanguageModel, objective: Objective, leng
     allowed = options.corpus.allow_unknown_licence
     if not options.as_text:
         account = Account.of_chats(options.data, allowed)
-        return read_conversations(account, model, objective, options.objectives, length, directory, options.chats)
+        shorter = options.length is None
+        return read_conversations(
+            account, model, objective, options.objectives, length, directory, options.chats, shorter
+        )
     account = Account(options.data, allowed)
     share = options.corpus.heldout
     return prepare(account, model.tokenizer, objective, length, share, options.seed, directory)
