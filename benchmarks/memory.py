@@ -65,6 +65,7 @@ CASES = [
     case("gpt2", 12, 16384, 4, 256, method="prompt", prompt={"tokens": 64}),
     case("bert", 8, 8192, 8, 256, method="lora"),
     case("t5", 8, 8192, 8, 256, method="ia3"),
+    case("qwen3", 12, 16384, 4, 256, method="qlora", checkpointing=True),
 ]
 WRITING_CASES = [
     case("qwen3", 8, 8192, 8, 512),
@@ -157,6 +158,7 @@ def train(wanted: dict[str, Any], folder: Path) -> None:
     from ingot.adapt.active import Active
     from ingot.adapt.methods import put_on
     from ingot.data.pack import pack_documents
+    from ingot.model.nf4_linear import hold_in_nf4
     from ingot.train.checkpoint import Place
     from ingot.train.distributed.world import World
     from ingot.train.loop import Run
@@ -168,6 +170,11 @@ def train(wanted: dict[str, Any], folder: Path) -> None:
 
     setting = setting_of(wanted)
     network = filled(config_of(wanted))
+    if setting.method == "qlora":
+        dense = dict(network.named_parameters())
+        for name, layer in hold_in_nf4(network, wanted["family"]).items():
+            layer.fill(dense.pop(name).detach())
+        del dense
     if setting.adapter is not None:
         put_on(network, setting.adapter, TUNED, Active())
     how = {key: value for key, value in wanted["how"].items() if key in LoopOptions.model_fields}

@@ -18,6 +18,7 @@ from ingot.core.errors import IngotError
 from ingot.data.pack import Rows, pack_documents
 from ingot.model.config import ModelConfig
 from ingot.model.network import make_network
+from ingot.model.nf4_linear import hold_in_nf4
 from ingot.train.checkpoint import Place
 from ingot.train.distributed.sharing import Sharing
 from ingot.train.distributed.world import World
@@ -40,6 +41,10 @@ def beginning(config: dict[str, Any], method: Any = "full", **options: Any) -> t
     """A run about to begin on the rows that the plan imagines, and what the plan is told of it."""
     setting = Setting(ModelConfig.read(config, Path("c")), 32, 4, method)
     network = make_network(setting.config)
+    if method == "qlora":
+        dense = dict(network.named_parameters())
+        for name, layer in hold_in_nf4(network, "c").items():
+            layer.fill(dense[name].detach())
     if setting.adapter is not None:
         put_on(network, setting.adapter, "tuned", Active())
     chosen = LoopOptions.of(compile="off", precision="fp32", **options)
@@ -58,7 +63,7 @@ def test_a_copy_of_the_run_takes_what_the_plan_says(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["lora", "dora", "ia3", "prefix", "prompt"])
+@pytest.mark.parametrize("method", ["lora", "dora", "qlora", "ia3", "prefix", "prompt"])
 def test_a_copy_has_the_runs_adapter(method: str) -> None:
     begun, setting = beginning(DEEP, method)
     scene = Scene(lambda wanted: copied(begun.network, wanted.config), lambda *_: begun.lesson, begun._loss)
@@ -66,7 +71,7 @@ def test_a_copy_has_the_runs_adapter(method: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["full", "lora", "prompt"])
+@pytest.mark.parametrize("method", ["full", "lora", "qlora", "prompt"])
 @pytest.mark.parametrize("length", [32, 1024])
 def test_the_bound_is_above_what_is_needed(method: Any, length: int) -> None:
     """For a small vocabulary, so that the logits' share of the bound hides nothing."""

@@ -19,7 +19,7 @@ from ingot.train.method import Method
 from ingot.train.offload import PART_NUMBERS
 
 HEAP: dict[Method, float] = {
-    "full": 0.22, "lora": 0.7, "rslora": 0.7, "dora": 0.7, "ia3": 0.45, "prefix": 0.5, "prompt": 0.5,
+    "full": 0.22, "lora": 0.7, "rslora": 0.7, "dora": 0.7, "qlora": 0.7, "ia3": 0.45, "prefix": 0.5, "prompt": 0.5,
 }  # fmt: skip
 """What the heap takes beside a living byte on CPU: found by `benchmarks/memory.py` with glibc 2.36."""
 

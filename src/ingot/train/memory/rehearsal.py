@@ -20,7 +20,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -35,9 +35,11 @@ from ingot.model.encoder import Encoder
 from ingot.model.encoder_decoder import EncoderDecoder
 from ingot.model.layers import RMSNorm
 from ingot.model.network import Network, make_network
+from ingot.model.nf4 import BLOCK, NESTED_BLOCK, NF4
+from ingot.model.nf4_linear import NF4Linear, hold_in_nf4
 from ingot.train.cross_entropy import PART_NUMBERS
 from ingot.train.loss import Inputs, prediction_loss
-from ingot.train.memory.setting import Setting
+from ingot.train.memory.setting import FLOAT, Setting
 from ingot.train.method import TUNED
 from ingot.train.offload import at_home, visiting
 from ingot.train.optimizers.groups import parameter_groups
@@ -126,7 +128,7 @@ def _whole(setting: Setting, scene: Scene) -> Step:
         with rematerialised(network, setting.checkpointing or setting.layers_visit, call):
             for _ in range(min(2, setting.micro_batches)):
                 _loss(setting, scene, network, inputs).backward()
-        return _step(setting, network, weights, storages.peak)
+        return _step(setting, network, weights, storages.peak + decoded_bytes(setting, network))
 
 
 def _normalise_as_a_card(network: Network) -> None:
@@ -171,9 +173,27 @@ def _bytes(parameters: Iterable[nn.Parameter], trained: bool = False) -> float:
 def _network(setting: Setting) -> Network:
     with made_in(setting.held):
         network = make_network(plain_positions(setting.config))
+    if setting.method == "qlora":
+        pack(network)
     if setting.adapter is not None:
         put_on(network, setting.adapter, TUNED, Active())
     return network.train()
+
+
+def pack(network: Network) -> None:
+    """Hold its layers in NF4, whose bytes are only as many as they will be."""
+    with unset_fake_temporarily():  # the lists of values are numbers, and small
+        layers = hold_in_nf4(network, network.config.model_type)
+    for layer in layers.values():
+        size = layer.num_weights
+        layer.fill(NF4(torch.empty(size // 2, dtype=torch.uint8), torch.empty(size // BLOCK, dtype=torch.uint8),
+                       torch.empty(-(-size // BLOCK // NESTED_BLOCK)), torch.empty(())))  # fmt: skip
+
+
+def decoded_bytes(setting: Setting, network: Network) -> float:
+    """What the largest layer in 4 bits takes while a product decodes it, inside an operator, where nobody counts."""
+    sizes = [module.num_weights for module in network.modules() if isinstance(module, NF4Linear)]
+    return float(max(sizes, default=0) * (2 if setting.precision == "bf16" else FLOAT))
 
 
 @contextlib.contextmanager

@@ -71,7 +71,7 @@ class MemoryOptions(Options):
     batch_tokens: int = option(2048, "tokens a step", ge=8)
     length: int = option(256, "window in tokens", ge=8)
     method: Method = option("full", "what trains: every weight, or an adapter of this kind")
-    rank: int = option(RANK, "rank of the update (lora, rslora, dora)", ge=1)
+    rank: int = option(RANK, "rank of the update (lora, rslora, dora, qlora)", ge=1)
     lora: LoRAOptions = option(LoRAOptions(), "the rest of the update")
     prompt: PromptOptions = option(PromptOptions(), "what is put in front of every text (prefix, prompt)")
     loop: StepOptions = option(StepOptions(), "how a step is computed, as the training verbs are told")
