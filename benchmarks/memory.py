@@ -1,12 +1,14 @@
-"""Peak memory of training: what `ingot plan memory` predicts against what was taken, over twenty settings.
+"""Peak memory of training: what `ingot plan memory` predicts against what was taken, over many settings.
 
     python benchmarks/memory.py                # on CPU; writes benchmarks/results/memory-cpu-DATE.json
     python benchmarks/memory.py --device cuda
+    python benchmarks/memory.py --writing      # inference on CPU; writes .../memory-writing-cpu-DATE.json
     python benchmarks/memory.py --only 0 3
 
 Each setting trains two steps through the real loop. On CPU it does so in a process of its own, whose largest resident
 size is compared with the prediction that was made before it started; on a card, with what the allocator reserved beside
-the context. Documents fill half a window, so rows hold two, as in the plan. Nothing is compiled.
+the context. Documents fill half a window, so rows hold two, as in the plan. Nothing is compiled. Inference is measured
+the same way: a process opens a model directory and lets the engine write until every text is as long as planned.
 """
 
 from __future__ import annotations
@@ -51,7 +53,33 @@ CASES = [
     case("bert", 8, 8192, 8, 256),
     case("modernbert", 8, 8192, 8, 256),
     case("t5", 8, 8192, 8, 256),
+    case("qwen3", 12, 16384, 4, 256, method="lora"),
+    case("qwen3", 8, 8192, 8, 256, method="lora", micro_batches=4),
+    case("qwen3", 8, 8192, 8, 256, method="rslora", rank=64),
+    case("qwen3", 8, 8192, 8, 256, method="dora"),
+    case("qwen3", 12, 16384, 4, 256, method="dora", checkpointing=True),
+    case("qwen3", 8, 8192, 8, 256, method="ia3"),
+    case("qwen3", 8, 8192, 8, 256, method="prefix"),
+    case("qwen3", 12, 16384, 4, 256, method="prefix", prompt={"tokens": 32, "projection": 128}),
+    case("qwen3", 8, 8192, 8, 256, method="prompt"),
+    case("gpt2", 12, 16384, 4, 256, method="prompt", prompt={"tokens": 64}),
+    case("bert", 8, 8192, 8, 256, method="lora"),
+    case("t5", 8, 8192, 8, 256, method="ia3"),
+    case("qwen3", 12, 16384, 4, 256, method="qlora", checkpointing=True),
 ]
+WRITING_CASES = [
+    case("qwen3", 8, 8192, 8, 512),
+    case("qwen3", 8, 8192, 64, 512),
+    case("qwen3", 12, 16384, 1, 256),
+    case("qwen3", 12, 16384, 16, 1024),
+    case("qwen3", 16, 32768, 4, 2048),
+    case("llama", 20, 32768, 8, 512),
+    case("gpt2", 12, 16384, 16, 1024),
+    case("qwen3", 8, 8192, 16, 512, kv_heads=2),
+    case("t5", 12, 8192, 16, 256),
+]
+"""Here `rows` are texts written at once."""
+
 BF16: dict[str, Any] = {"precision": "bf16", "device": "cuda"}
 CUDA_CASES = [
     case("qwen3", 16, 32768, 16, 512, **BF16),
@@ -77,25 +105,33 @@ CUDA_CASES = [
 ]
 
 
+def content_of(wanted: dict[str, Any]) -> dict[str, Any]:
+    """config.json of a case."""
+    from ingot.train import dial
+
+    content = {"model_type": wanted["family"], "vocab_size": wanted["vocab"], "dtype": "float32", "pad_token_id": 0}
+    content |= dial.CONFIGS[wanted["family"]](wanted["depth"], wanted["length"])
+    if "kv_heads" in wanted["how"]:
+        content["num_key_value_heads"] = wanted["how"]["kv_heads"]
+    return content | {"decoder_start_token_id": 0, "eos_token_id": 1}
+
+
 def config_of(wanted: dict[str, Any]) -> Any:
     """The network of a case."""
     from ingot.model.config import ModelConfig
-    from ingot.train import dial
 
-    shape = dial.CONFIGS[wanted["family"]](wanted["depth"], wanted["length"])
-    content = (
-        {"model_type": wanted["family"], "vocab_size": wanted["vocab"], "dtype": "float32"}
-        | shape
-        | {"pad_token_id": 0}
-    )
-    return ModelConfig.read(content, Path(wanted["family"]))
+    return ModelConfig.read(content_of(wanted), Path(wanted["family"]))
 
 
 def setting_of(wanted: dict[str, Any]) -> Any:
     """The plan's view of a case."""
     from ingot.train.memory.setting import Setting
+    from ingot.train.method import PromptOptions
 
-    return Setting(config_of(wanted), wanted["length"], wanted["rows"], **wanted["how"])
+    how = dict(wanted["how"])
+    if "prompt" in how:
+        how["prompt"] = PromptOptions(**how["prompt"])
+    return Setting(config_of(wanted), wanted["length"], wanted["rows"], **how)
 
 
 def filled(config: Any) -> Any:
@@ -120,42 +156,82 @@ def train(wanted: dict[str, Any], folder: Path) -> None:
     import torch
 
     from ingot.adapt.active import Active
-    from ingot.adapt.lora import low_rank
     from ingot.adapt.methods import put_on
     from ingot.data.pack import pack_documents
+    from ingot.model.nf4_linear import hold_in_nf4
     from ingot.train.checkpoint import Place
     from ingot.train.distributed.world import World
     from ingot.train.loop import Run
     from ingot.train.memory.rehearsal import lesson
+    from ingot.train.method import TUNED
     from ingot.train.offload import move
     from ingot.train.plan import Plan
     from ingot.train.settings import LoopOptions
 
-    how = dict(wanted["how"])
-    device, precision = how.pop("device", "cpu"), how.pop("precision", "fp32")
+    setting = setting_of(wanted)
     network = filled(config_of(wanted))
-    if how.pop("method", "full") == "lora":
-        put_on(network, low_rank(how.pop("rank", 16)), "tuned", Active())
-    options = LoopOptions(compile="off", precision=precision, **how)
+    if setting.method == "qlora":
+        dense = dict(network.named_parameters())
+        for name, layer in hold_in_nf4(network, wanted["family"]).items():
+            layer.fill(dense.pop(name).detach())
+        del dense
+    if setting.adapter is not None:
+        put_on(network, setting.adapter, TUNED, Active())
+    how = {key: value for key, value in wanted["how"].items() if key in LoopOptions.model_fields}
+    options = LoopOptions.of(compile="off", **({"precision": "fp32"} | how))
     rows, length = wanted["rows"], wanted["length"]
     generator = np.random.default_rng(0)
     documents = [generator.integers(3, wanted["vocab"], length // 2).tolist() for _ in range(4 * rows)]
     packed = pack_documents(documents, length)
-    plan = Plan(2, None, rows, 1e-4, 0, torch.bfloat16 if precision == "bf16" else torch.float32, options)
+    plan = Plan(2, None, rows, 1e-4, 0, torch.bfloat16 if options.precision == "bf16" else torch.float32, options)
     place = Place.beside(folder / "out")
     place.begin({}, False)
     made = lesson(setting_of(wanted | {"how": {}}), network)
     teach = None if wanted["family"] in {"qwen3", "llama", "gpt2"} else lambda batch, seed, step: made
     extra = {} if teach is None else {"teach": teach}
-    Run(move(network, options, torch.device(device), place.path, World()), packed, plan, place, **extra).go(False)
+    Run(move(network, options, torch.device(setting.device), place.path, World()), packed, plan, place, **extra).go(
+        False
+    )
+
+
+def save(wanted: dict[str, Any], folder: Path) -> None:
+    """A model directory to write with."""
+    from ingot.model.weights import spec_of, write_tensors
+
+    network = filled(config_of(wanted))
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(content_of(wanted)))
+    write_tensors(folder / "model.safetensors", spec_of(network.state_dict()), network.state_dict().items())
+
+
+def write(wanted: dict[str, Any], folder: Path) -> None:
+    """Texts that fill the window, a few tokens of each written."""
+    from ingot.adapt.load import load
+    from ingot.infer.engine import generate
+    from ingot.infer.sampling import Sampling
+
+    model = load(folder)
+    prompts = [[3] * (wanted["length"] - 4)] * wanted["rows"]
+    generate(model, prompts, Sampling(max_tokens=4), num_slots=wanted["rows"])
+
+
+def child(kind: str, number: int, folder: str) -> float:
+    """What a process of its own says last."""
+    command = [sys.executable, __file__, "--child", kind, "--only", str(number), "--folder", folder]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
 def measure(number: int) -> float:
     """Largest resident size of a process that trains a case, bytes."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, __file__, "--child", str(number), "--folder", folder]
-        found = subprocess.run(command, check=True, capture_output=True, text=True)
-    return float(found.stdout.split()[-1])
+        return child("train", number, folder)
+
+
+def measure_writing(number: int) -> float:
+    """Largest resident size of a process that writes by a model which another has saved."""
+    with tempfile.TemporaryDirectory() as folder:
+        child("save", number, f"{folder}/model")
+        return child("write", number, f"{folder}/model")
 
 
 def context_bytes() -> float:
@@ -184,45 +260,71 @@ def measure_on_card(number: int) -> float:
     return float(torch.cuda.max_memory_reserved())
 
 
+def be_child(kind: str, number: int, folder: Path) -> None:
+    """What `child` starts: do one thing and say how large the process became."""
+    from ingot.train.memory.resident import peak_bytes
+
+    cases = CASES if kind == "train" else WRITING_CASES
+    {"train": train, "save": save, "write": write}[kind](cases[number], folder)
+    print(peak_bytes())
+
+
+def predict(wanted: dict[str, Any], kind: str, process: float) -> Any:
+    """What the plan says of a case."""
+    from ingot.train.memory.predict import inference, training
+
+    if kind != "writing":
+        return training(setting_of(wanted), process)
+    return inference(config_of(wanted), wanted["rows"], wanted["length"], "cpu", process)
+
+
+def compare(kind: str, only: list[int] | None, process: float) -> list[dict[str, Any]]:
+    """Every case, predicted and measured."""
+    cases, measured_by = {"cpu": (CASES, measure), "cuda": (CUDA_CASES, measure_on_card),
+                          "writing": (WRITING_CASES, measure_writing)}[kind]  # fmt: skip
+    found = []
+    for number, wanted in enumerate(cases):
+        if only is not None and number not in only:
+            continue
+        begin = time.perf_counter()
+        needs = predict(wanted, kind, process)
+        planned = time.perf_counter() - begin
+        measured = measured_by(number)
+        error = needs.total / measured - 1
+        found.append(wanted | {"predicted": round(needs.total), "measured": round(measured),
+                     "error": round(error, 4), "parts": {k: round(v) for k, v in vars(needs).items()}})  # fmt: skip
+        print(f"{number:>2} {wanted['family']:>10} {wanted['depth']:>2} {wanted['how']!s:<50} predicted "
+              f"{needs.total / 1e6:7.0f} measured {measured / 1e6:7.0f} MB  {error:+.1%}  ({planned:.1f} s)",
+              {k: round(v / 1e6) for k, v in vars(needs).items()}, flush=True)  # fmt: skip
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", type=int, nargs="*")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--child", type=int)
+    parser.add_argument("--writing", action="store_true")
+    parser.add_argument("--child", choices=("train", "save", "write"))
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    if given.child is not None:
-        from ingot.train.memory.resident import peak_bytes
-
-        train(CASES[given.child], given.folder)
-        print(peak_bytes())
+    if given.child:
+        be_child(given.child, given.only[0], given.folder)
         return
-    from ingot.train.memory.predict import process_bytes, training
+    from ingot.train.memory.predict import process_bytes
 
-    on_card = given.device == "cuda"
-    process = 0.0 if on_card else process_bytes("cpu")
-    found = []
-    for number, wanted in enumerate(CUDA_CASES if on_card else CASES):
-        if given.only is None or number in given.only:
-            begin = time.perf_counter()
-            needs = training(setting_of(wanted), process)
-            planned = time.perf_counter() - begin
-            measured = measure_on_card(number) if on_card else measure(number)
-            error = needs.total / measured - 1
-            found.append(wanted | {"predicted": round(needs.total), "measured": round(measured),
-                         "error": round(error, 4), "parts": {k: round(v) for k, v in vars(needs).items()}})  # fmt: skip
-            print(f"{number:>2} {wanted['family']:>10} {wanted['depth']:>2} {wanted['how']!s:<50} predicted "
-                  f"{needs.total / 1e6:7.0f} measured {measured / 1e6:7.0f} MB  {error:+.1%}  ({planned:.1f} s)",
-                  {k: round(v / 1e6) for k, v in vars(needs).items()}, flush=True)  # fmt: skip
-    if on_card:
+    kind = "writing" if given.writing else given.device
+    process = 0.0 if kind == "cuda" else process_bytes("cpu")
+    found = compare(kind, given.only, process)
+    if kind == "cuda":
         process = context_bytes()
         print(f"context {process / 1e6:.0f} MB")
     errors = sorted(abs(one["error"]) for one in found)
     print(f"largest error {errors[-1]:.1%}, median {errors[len(errors) // 2]:.1%} over {len(found)}")
     if given.only is None or given.out:
         date = datetime.date.today().isoformat()
-        path = given.out or ROOT / "benchmarks" / "results" / f"memory-{given.device}-{date}.json"
+        name = "writing-cpu" if given.writing else given.device
+        path = given.out or ROOT / "benchmarks" / "results" / f"memory-{name}-{date}.json"
         machine = {"machine": platform.machine(), "cores": os.cpu_count(), "libc": platform.libc_ver()[1]}
         content = {"date": date, **machine, "process": round(process), "cases": found}
         path.write_text(json.dumps(content, indent=1) + "\n")

@@ -93,19 +93,19 @@ def test_micro_batches_split_the_batch(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("config", [LLAMA], ids=["llama"])
 def test_checkpointing_computes_layers_again_and_changes_nothing(config: dict[str, Any], tmp_path: Path) -> None:
-    def passes(checkpointing: bool) -> tuple[int, dict[str, Tensor]]:
+    def passes(checkpointing: Any) -> tuple[int, dict[str, Tensor]]:
         network = make_decoder(config)
         calls: list[int] = []
         network.blocks[0].self_attn.register_forward_hook(lambda *_: calls.append(1))  # type: ignore[union-attr]
         chosen = LoopOptions(**BASE, checkpointing=checkpointing)
-        place = tmp_path / str(checkpointing)
+        place = tmp_path / checkpointing
         place.mkdir()
         Run(network, make_rows(), Plan(6, None, 4, 1e-2, 0, torch.float32, chosen), Place(place)).go(resumed=False)
         assert "forward" not in vars(network.blocks[0])
         return len(calls), dict(network.state_dict())
 
-    plain, expected = passes(False)
-    again, found = passes(True)
+    plain, expected = passes("off")
+    again, found = passes("on")
     assert again == plain + 6
     assert all(torch.equal(tensor, found[name]) for name, tensor in expected.items())
 

@@ -56,7 +56,7 @@ def test_a_rehearsal_is_the_real_step(name: str, how: dict[str, Any]) -> None:
 
 def test_a_line_through_two_depths_is_the_third() -> None:
     wanted = setting(tiny.QWEN3 | {"num_hidden_layers": 7})
-    assert rehearse(wanted) == rehearsal._whole(wanted)
+    assert rehearse(wanted) == rehearsal._whole(wanted, rehearsal.PLANNED)
 
 
 @pytest.mark.parametrize("name", ["mixtral", "bert", "t5"])
@@ -107,20 +107,19 @@ def test_what_is_offloaded_is_not_counted(device: str) -> None:
 
 def test_the_cache_is_its_formula() -> None:
     needs = inference(ModelConfig.read(tiny.LLAMA, Path("c")), 3, 100, "cuda", 0.0)
-    assert needs.states == 2 * 2 * 3 * 100 * 2 * 8 * 4
+    assert needs.states == 2 * 2 * 3 * 128 * 2 * 8 * 4  # the window, which the cache does not outgrow
     assert inference(ModelConfig.read(tiny.BERT, Path("c")), 3, 64, "cuda", 0.0).states == 0
 
 
-def test_proposals_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    def needs(wanted: Setting, process: float) -> Needs:
+def test_proposals_fit() -> None:
+    def needs(wanted: Setting) -> Needs:
         return Needs(0, 0, 0, 0, 0, 100.0 * wanted.micro_rows * wanted.length)
 
-    monkeypatch.setattr("ingot.train.memory.propose.training", needs)
     wanted = setting(tiny.LLAMA, rows=8)
-    found = propose(wanted, 100 * 32 * 1, 0.0)
+    found = propose(wanted, 100 * 32 * 1, needs)
     assert len(found) == 3
     assert all(one.total <= 3200 and candidate.micro_rows == 1 for candidate, one in found)
-    assert propose(wanted, 1.0, 0.0) == []
+    assert propose(wanted, 1.0, needs) == []
 
 
 @pytest.mark.parametrize(("size", "expected"), [("8GiB", 8 * 2**30), ("512 MB", 512 * 10**6), ("1.5g", 15 * 10**8)])
@@ -132,7 +131,11 @@ def test_sizes(size: str, expected: int) -> None:
     ("options", "code"),
     [({"depth": 2, "preset": "gpt2"}, "plan-memory-depth"), ({"depth": 2, "memory": "lots"}, "plan-memory-size"),
      ({"preset": "gpt2", "length": 2048}, "plan-memory-length"), ({}, "plan-name-one"),
-     ({"preset": "bert-base", "method": "lora"}, "plan-memory-lora")],
+     ({"preset": "t5-small", "method": "prompt"}, "plan-memory-front"),
+     ({"depth": 2, "length": 16, "method": "prompt", "prompt": {"tokens": 20}}, "prompt-too-wide"),
+     ({"depth": 2, "prompt": {"tokens": 20}}, "options-conflict"),
+     ({"depth": 2, "method": "prompt", "prompt": {"text": "You are"}}, "options-conflict"),
+     ({"depth": 2, "method": "lora", "lora": {"alpha": 8}}, "options-conflict")],
 )  # fmt: skip
 def test_what_cannot_be_planned_is_refused(options: dict[str, Any], code: str) -> None:
     with pytest.raises(IngotError) as caught:
@@ -141,7 +144,9 @@ def test_what_cannot_be_planned_is_refused(options: dict[str, Any], code: str) -
 
 
 def test_the_verb_says_what_fits(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"depth": 2, "batch_tokens": 256, "length": 32, "device": "cuda"}
+    options: dict[str, Any] = {
+        "depth": 2, "batch_tokens": 256, "length": 32, "device": "cuda", "loop": {"checkpointing": "off"}
+    }  # fmt: skip
     plain = ingot.plan_memory(**options)
     total = plain.numbers["training_bytes"]
     assert isinstance(total, int)

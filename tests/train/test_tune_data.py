@@ -20,7 +20,7 @@ from ingot.data.chats import read_chats, render_chat
 from ingot.data.manifest import DataSet, Manifest
 from ingot.data.objectives.catalogue import make_objective
 from ingot.data.objectives.options import ObjectiveOptions
-from ingot.data.pack import pack_chats
+from ingot.data.pack import Rows, pack_chats
 from ingot.data.read import Document, is_heldout
 from ingot.text.tokenizer import Tokenizer
 from ingot.train import corpus as reading
@@ -181,6 +181,26 @@ def test_conversations_in_files_are_those_in_memory(model: Path, tmp_path: Path)
         expected.documents(row) for row in range(len(expected))
     ]
     assert found.names(7) == "chats.jsonl:8"
+
+
+@pytest.mark.parametrize(("words", "expected"), [(3, 256), (150, 512), (270, 600)])
+def test_rows_are_as_short_as_the_longest_conversation_allows(words: int, expected: int, tmp_path: Path) -> None:
+    """Unless a window was asked for."""
+    config = LLAMA | {"max_position_embeddings": 600}
+    opened = load(write_model(tmp_path / "model", config, tokenizer=write_tokenizer(tmp_path / "tok")))
+    records = [{"prompt": f"what of {n}?", "completion": "the cat " * (words if n == 3 else 1)} for n in range(9)]
+    data = write(tmp_path / "chats.jsonl", records)
+    objective = make_objective("next-token", opened.tokenizer, 600)
+
+    def packed(name: str, shorter: bool) -> Rows:
+        account = Account.of_chats(data, allow_unknown_licence=False)
+        return read_conversations(account, opened, objective, ObjectiveOptions(), 600, tmp_path / name,
+                                  ConversationOptions(), shorter).rows  # fmt: skip
+
+    short, whole = packed("short", shorter=True), packed("whole", shorter=False)
+    assert (short.length, whole.length) == (expected, 600)
+    assert short.num_targets == whole.num_targets
+    assert not (tmp_path / "short" / "wide").exists()
 
 
 @pytest.mark.parametrize("method", ["prefix", "prompt"])

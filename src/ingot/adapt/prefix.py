@@ -72,8 +72,8 @@ class ProjectedPart(PrefixPart):
         super().__init__(network, adapter, length, layers, order)
         self.prompt_embeddings.requires_grad_(False)
         self.vectors = nn.Parameter(torch.randn(length, width).to(self.prompt_embeddings))
-        self.inner = nn.Linear(width, width).to(self.prompt_embeddings)
-        self.outer = nn.Linear(width, self.prompt_embeddings.shape[1]).to(self.prompt_embeddings)
+        self.inner = nn.Linear(width, width, **beside(self.prompt_embeddings))
+        self.outer = nn.Linear(width, self.prompt_embeddings.shape[1], **beside(self.prompt_embeddings))
         nn.init.zeros_(self.outer.weight)
         nn.init.zeros_(self.outer.bias)
 

@@ -162,6 +162,19 @@ def pack_chats(
     return pack_pieces(_chats(chats, length, line_of, room), length, pad, room, directory, buffer_tokens)
 
 
+def repack(rows: Rows, length: int, *, pad: int = 0, directory: Path | None = None) -> Rows:
+    """The documents of rows, none of which is longer than `length`, whole in rows of that length."""
+    return _pack(_documents_of(rows), length, pad, int, directory, BUFFER_TOKENS)
+
+
+def _documents_of(rows: Rows) -> Iterator[Piece]:
+    """What was packed, row by row."""
+    for row in range(len(rows)):
+        ids, segments, targets = (np.asarray(getattr(rows, name)[row]) for name in ("ids", "segments", "targets"))
+        for segment, number in enumerate(rows.documents(row)):
+            yield ids[segments == segment], targets[segments == segment], number
+
+
 def open_rows(directory: Path) -> Rows:
     """The rows that packing wrote to a directory, mapped read-only."""
     shape = read_json(directory / _SHAPE)

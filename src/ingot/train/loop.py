@@ -36,6 +36,7 @@ from ingot.train.health.recovery import Recovery
 from ingot.train.health.watch import LEAST_LOSS, Trouble, Watch
 from ingot.train.loss import Inputs, prediction_loss
 from ingot.train.machine import arrange_heap, choose_compile, fastest_attention
+from ingot.train.memory.running import Beginning, choose_checkpointing
 from ingot.train.metrics import Metrics, tail_loss
 from ingot.train.offload import Elsewhere, visiting
 from ingot.train.optimizers import Optimizers
@@ -107,6 +108,7 @@ class Run:
         self.step = self.targets = 0
         self.seconds = 0.0
         self.compiled: bool | None = None
+        self.checkpointing: bool | None = None
         self.part_loss: PartLoss = plain_loss
         self.previous: Done | None = None
         self.saved = -math.inf if plan.options.recover == "on" else 0.0
@@ -118,7 +120,6 @@ class Run:
 
     def go(self, resumed: bool) -> Result:
         """Train to the end. Raises `loss-not-finite`, `step-went-wrong`, `training-unstable` and `nothing-asked`."""
-        arrange_heap(saving=self.plan.options.checkpointing or self.plan.options.offload != "none")
         check_rows(self.rows, self.network.config)
         if resumed:
             self._restore()
@@ -126,6 +127,8 @@ class Run:
             say("resumed", step=self.step, total=self.plan.max_steps)
         self.optimizers.tell(self.plan.lr)
         self.network.train()
+        self._choose_checkpointing()
+        arrange_heap(saving=bool(self.checkpointing) or self.plan.options.offload != "none")
         self._compile()
         with self._arranged(), progress("train", 1.0) as advance:
             while self.progress() < 1.0 or not self._ended_well():
@@ -141,8 +144,8 @@ class Run:
         self.network.eval()
         events = tuple(self.recovery.events)
         loss = tail_loss(self.place.metrics)
-        size = self.optimizers.bytes
-        return Result(self.step, self.targets, self.seconds, loss, bool(self.compiled), size, events)
+        chosen = bool(self.compiled), bool(self.checkpointing)
+        return Result(self.step, self.targets, self.seconds, loss, *chosen, self.optimizers.bytes, events)
 
     @contextlib.contextmanager
     def _arranged(self) -> Iterator[None]:
@@ -150,7 +153,7 @@ class Run:
         options = self.plan.options
         visits = options.offload == "layers" and self.device.type == "cuda"
         call = visiting(partial(Tensor.to, device=self.device, non_blocking=True)) if visits else plainly
-        kept = rematerialised(self.network, options.checkpointing or visits, call)
+        kept = rematerialised(self.network, self.checkpointing or visits, call)
         with kept, fastest_attention(self.device):
             yield
 
@@ -282,6 +285,19 @@ class Run:
     def _are_weights_finite(self) -> bool:
         return all(map(math.isfinite, norms([parameter.detach() for parameter in self.network.parameters()])))
 
+    def _choose_checkpointing(self) -> None:
+        """Decide once, and remember it: a machine's free memory changes. Several processes choose nothing, because none
+        knows what the others will take."""
+        wanted = self.plan.options.checkpointing
+        if self.checkpointing is not None:
+            return
+        self.checkpointing = wanted == "on"
+        if wanted == "auto" and self.sharing.world.size == 1:
+            random = random_state(self.device)
+            beginning = Beginning(self.network, self.plan, self.loss, self._lesson(0))
+            self.checkpointing = choose_checkpointing(beginning)
+            set_random_state(random, self.device)
+
     def _compile(self) -> None:
         """Decide once, and remember it: compiled and plain steps differ in the last bit."""
         if self.compiled is None:
@@ -318,7 +334,7 @@ class Run:
         """A checkpoint of the weights as they are, before the step that begins with this random state."""
         self.log.sync()
         state = {"step": self.step, "targets": self.targets, "seconds": self.seconds, "compiled": self.compiled,
-                 "precision": str(self.plan.precision).removeprefix("torch."),
+                 "checkpointing": self.checkpointing, "precision": str(self.plan.precision).removeprefix("torch."),
                  "losses": self.watch.losses, "norms": self.watch.norms}  # fmt: skip
         self.place.save(self.network, self.optimizers, random, state, self.sharing.world)
         self.saved = self.seconds
@@ -329,7 +345,7 @@ class Run:
         set_random_state(random, self.device)
         self.sharing.spread_chance(self.plan.seed, state["step"])
         self.step, self.targets, self.seconds = state["step"], state["targets"], state["seconds"]
-        self.compiled = state["compiled"]
+        self.compiled, self.checkpointing = state["compiled"], state["checkpointing"]
         self.watch = Watch(state["losses"], state["norms"])
         self.log.cut(self.step)
 

@@ -19,6 +19,7 @@ from ingot.adapt.targets import ALL_LINEAR, Targets
 from ingot.core.model_dir import ModelDir
 from ingot.core.options import Options, option
 from ingot.data.pack import Rows
+from ingot.model.config import ModelConfig
 from ingot.model.weights import NAMES
 from ingot.train.settings import LoopOptions
 
@@ -81,14 +82,14 @@ def refuse_in_nf4(method: Method, loop: LoopOptions) -> None:
         raise ValueError(f"loop.parallel {loop.parallel} cuts no layers in 4 bits (qlora); ddp copies them")
 
 
-def settings_of(method: Method, rank: int, lora: LoRAOptions, prompt: PromptOptions, model: LanguageModel) -> Settings:
+def settings_of(method: Method, rank: int, lora: LoRAOptions, prompt: PromptOptions, config: ModelConfig) -> Settings:
     """The adapter that a method and its options describe."""
     if method == "prefix":
         return Prefix(prompt.tokens, prompt.projection)
     if method == "prompt":
         return Prompt(prompt.tokens)
     if method == "ia3":
-        return IA3.of(model.config)
+        return IA3.of(config)
     kind = DoRA if method == "dora" else LoRA
     alpha = lora.alpha or ALPHAS[method]
     return kind(rank, alpha, lora.dropout, Targets.of(lora.targets, lora.save), rslora=method == "rslora")

@@ -32,13 +32,15 @@ class Plan:
 @dataclass(frozen=True)
 class Result:
     """What a finished run was: steps, targets seen, seconds, mean loss (nats a target) over the last tenth, whether
-    blocks were compiled, bytes of the optimiser's state, and what went wrong on the way."""
+    blocks were compiled and whether they kept only their inputs, bytes of the optimiser's state, and what went wrong on
+    the way."""
 
     steps: int
     targets: int
     seconds: float
     loss: float
     compiled: bool
+    checkpointing: bool
     optimizer_bytes: int
     events: tuple[dict[str, Any], ...]
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import numpy as np
 
 from ingot.adapt.load import LanguageModel
 from ingot.core.errors import fail
@@ -13,7 +16,7 @@ from ingot.data.chats import TemplateWatch, read_chats, render_chat
 from ingot.data.fit import tell_skipped, too_long
 from ingot.data.objectives.objective import Objective
 from ingot.data.objectives.options import ObjectiveOptions
-from ingot.data.pack import pack_chats
+from ingot.data.pack import ROWS, Rows, pack_chats, repack, segment_positions
 from ingot.data.records import count_records
 from ingot.data.show.rows import show_chat
 from ingot.text.chat import Rendered
@@ -23,6 +26,8 @@ from ingot.train.names import Names
 
 SHOWN = 3
 """Conversations of which `--show-mask` shows what is learnt."""
+SHORTEST = 256
+"""Rows that are no longer gain nothing by being shorter."""
 MOST = 4096
 """Window where the user names none and the model's own is longer."""
 
@@ -43,9 +48,10 @@ def window(model: LanguageModel, wanted: int | None) -> int:
 
 
 def read_conversations(account: Account, model: LanguageModel, objective: Objective, options: ObjectiveOptions,
-                       length: int, directory: Path, chats: ConversationOptions) -> Corpus:  # fmt: skip
+                       length: int, directory: Path, chats: ConversationOptions,
+                       shorter: bool = False) -> Corpus:  # fmt: skip
     """Render every conversation with its mask and pack them, in files below `directory`: only what the assistant says
-    is learnt.
+    is learnt. `shorter`: rows need be no longer than the longest of them asks for.
 
     Raises `objective-needs-text`, `no-chat-template`, and by line what is wrong.
     """
@@ -53,12 +59,31 @@ def read_conversations(account: Account, model: LanguageModel, objective: Object
         raise fail("objective-needs-text", objective=objective.name)
     names = Names()
     rendered = _render(account, model, names, chats, lambda chat: objective.room(len(chat.ids)) <= length, length)
-    pad = model.tokenizer.pad_id or 0
-    pack_chats(rendered, length, pad=pad, line_of=names.line, directory=directory, room=objective.room)
+    pad, wide = model.tokenizer.pad_id or 0, directory / "wide"
+    rows = pack_chats(rendered, length, pad=pad, line_of=names.line, directory=wide, room=objective.room)
+    if shorter and objective.room is int:
+        length = fitting(rows)
+    if length < rows.length:
+        repack(rows, length, pad=pad, directory=directory)
+    else:
+        for file in wide.iterdir():
+            file.replace(directory / file.name)
+    shutil.rmtree(wide)
     corpus = Corpus.finish(account, names, [], directory)
     say("show-packed", length=length, filled=f"{corpus.rows.num_tokens / corpus.rows.ids.size:.1%}",
         alone=f"{corpus.rows.num_tokens / (len(names) * length):.1%}")  # fmt: skip
     return corpus
+
+
+def fitting(rows: Rows) -> int:
+    """The shortest row that holds every document of these: SHORTEST doubled as often as it takes. Attention compares
+    all tokens of a row, so short documents cost less in short rows (LOG.md)."""
+    parts = (np.asarray(rows.segments[begin : begin + ROWS]) for begin in range(0, len(rows), ROWS))
+    longest = 1 + max(int(segment_positions(part)[part >= 0].max()) for part in parts)
+    length = SHORTEST
+    while length < longest:
+        length *= 2
+    return min(length, rows.length)
 
 
 def _render(account: Account, model: LanguageModel, names: Names, options: ConversationOptions,

@@ -5,12 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from ingot.core.options import Options, option, required
 
 Switch = Literal["auto", "on", "off"]
 Precision = Literal["auto", "fp32", "bf16"]
+
+
+def switched(found: object) -> object:
+    """YAML reads a bare on or off as a truth value, and Python has its own: the word that is meant."""
+    return {True: "on", False: "off"}[found] if isinstance(found, bool) else found
 
 
 class LoopOptions(Options):
@@ -26,7 +31,10 @@ class LoopOptions(Options):
     decay: float = option(0.2, "share of the run in which it falls (wsd)", gt=0, le=1)
     final: float = option(0.05, "learning rate at the end, as a share of the peak", ge=0, le=1)
     micro_batches: int = option(1, "parts a batch is computed in, to save memory; the result is the same", ge=1)
-    checkpointing: bool = option(False, "keep only each layer's input and compute the rest again: less memory, slower")
+    checkpointing: Switch = option(
+        "auto",
+        "keep only each layer's input and compute the rest again; auto: where memory does not suffice",
+    )
     offload: Literal["none", "optimizer", "layers"] = option(
         "none", "what lives off the device (of a card: in memory; of a CPU: on disk): optimizer states; layers too"
     )
@@ -37,6 +45,11 @@ class LoopOptions(Options):
     parallel: Literal["auto", "ddp", "fsdp", "tp"] = option(
         "auto", "how several processes share the work: copies (ddp), sharded tensors (fsdp), sliced products (tp)"
     )
+
+    @field_validator("checkpointing", "recover", "compile", mode="before")
+    @classmethod
+    def _in_words(cls, found: object) -> object:
+        return switched(found)
 
     @model_validator(mode="after")
     def _every_option_acts(self) -> Self:

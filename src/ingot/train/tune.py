@@ -78,7 +78,9 @@ class TuneOptions(TrainingOptions):
     objective: ObjectiveName = option("next-token", "what is predicted; the one it was trained by, as a rule")
     objectives: ObjectiveOptions = option(ObjectiveOptions(), "numbers of the objectives")
     as_text: bool = option(False, "the data is plain text, of which every token is learnt")
-    length: int | None = option(None, "window in tokens; by default the model's own, at most 4096", ge=8)
+    length: int | None = option(
+        None, "window in tokens; by default the model's own, at most 4096, less where chats are short", ge=8
+    )
     corpus: CorpusOptions = option(CorpusOptions(), "what is trained on and what is held out")
     chats: ConversationOptions = option(ConversationOptions(), "how conversations are read")
     search: SearchOptions = option(SearchOptions(), "settings to try before the run")
@@ -190,7 +192,10 @@ def _read(options: TuneOptions, ready: Ready, directory: Path) -> Corpus:
     allowed = options.corpus.allow_unknown_licence
     if not options.as_text:
         account = Account.of_chats(options.data, allowed)
-        return read_conversations(account, model, objective, options.objectives, length, directory, options.chats)
+        shorter = options.length is None
+        return read_conversations(
+            account, model, objective, options.objectives, length, directory, options.chats, shorter
+        )
     account = Account(options.data, allowed)
     share = options.corpus.heldout
     return prepare(account, model.tokenizer, objective, length, share, options.seed, directory)
@@ -202,7 +207,7 @@ def _begin(options: TuneOptions, held: torch.dtype) -> tuple[LanguageModel, Sett
     torch.manual_seed(options.seed)
     settings = None
     if options.method != "full":
-        settings = settings_of(options.method, options.rank, options.lora, options.prompt, model)
+        settings = settings_of(options.method, options.rank, options.lora, options.prompt, model.config)
     put_on_or_free(model, settings)
     return model, settings
 

@@ -73,6 +73,7 @@ def record(draft: Draft, network: Network, rows: Rows, result: Result, place: Pl
         "targets_per_second": round(result.targets / result.seconds, 1),
         "loss": round(result.loss, 4),
         "compiled": result.compiled,
+        "checkpointing": result.checkpointing,
         "optimizer_bytes": result.optimizer_bytes,
     }
     if result.events:

@@ -12,16 +12,22 @@ import sys
 from dataclasses import dataclass, replace
 
 from ingot.model.config import ModelConfig
-from ingot.model.parameters import count
-from ingot.train.memory.rehearsal import Step, rehearse
-from ingot.train.memory.setting import FLOAT, Device, Method, Setting
+from ingot.train.memory.inference import rehearse_writing
+from ingot.train.memory.rehearsal import Scene, Step, rehearse
+from ingot.train.memory.setting import FLOAT, Device, Setting
+from ingot.train.method import Method
 from ingot.train.offload import PART_NUMBERS
 
-HEAP: dict[Method, float] = {"full": 0.22, "lora": 0.75}
+HEAP: dict[Method, float] = {
+    "full": 0.22, "lora": 0.7, "rslora": 0.7, "dora": 0.7, "qlora": 0.7, "ia3": 0.45, "prefix": 0.5, "prompt": 0.5,
+}  # fmt: skip
 """What the heap takes beside a living byte on CPU: found by `benchmarks/memory.py` with glibc 2.36."""
 
 SAVING_HEAP = 0.17
 """The same where large blocks have pages of their own, because memory is to be saved (`train.machine.arrange_heap`)."""
+
+WRITING_HEAP = 0.05
+"""The same while text is written, where blocks of more than 32 MB always have pages of their own."""
 
 CUDA_SLACK = 550e6
 """What the libraries' workspaces take of a card and what its allocator holds without use: the mean of the fifteen runs
@@ -66,16 +72,16 @@ def process_bytes(device: Device) -> float:
     return float(found.stdout.split()[-1])
 
 
-def training(setting: Setting, process: float) -> Needs:
+def training(setting: Setting, process: float, scene: Scene | None = None) -> Needs:
     """The peak of a training step, whichever is higher: computing gradients, or using them."""
-    step = off_the_device(setting, rehearse(setting))
+    step = off_the_device(setting, rehearse(setting, scene))
     held = step.weights + step.gradients
     rest = max(step.peak - held, step.transient)
     if setting.device == "cuda":
         return Needs(step.weights, step.gradients, step.states, rest, CUDA_SLACK, process)
     saving = setting.checkpointing or setting.offload != "none"
-    heap = (SAVING_HEAP if saving else HEAP[setting.method]) * (held + step.states + rest)
-    return Needs(step.weights, step.gradients, step.states, rest, heap, process)
+    share = SAVING_HEAP if saving else HEAP[setting.method]
+    return Needs(step.weights, step.gradients, step.states, rest, share * (held + step.states + rest), process)
 
 
 def off_the_device(setting: Setting, step: Step) -> Step:
@@ -93,16 +99,9 @@ def off_the_device(setting: Setting, step: Step) -> Step:
     return replace(step, weights=step.weights - step.layers, peak=step.peak - step.layers, gradients=gradients)
 
 
-def inference(config: ModelConfig, slots: int, capacity: int, device: Device, process: float) -> Needs:
-    """Weights in float32 and a cache of `slots` texts of `capacity` tokens each, which stands under `states`; one text
-    of that length is read at once, whose widest activations stand beside it. A rough bound: not measured."""
-    parameters = count(config)
-    states = 0.0
-    if getattr(config, "encoder_layers", 0) == 0 and config.causal:
-        states = 2.0 * config.num_layers * slots * capacity * config.num_kv_heads * config.head_dim * FLOAT
-    widest = max(config.intermediate_size * 3, config.num_heads * config.head_dim * 6, config.hidden_size * 4)
-    reading = float(FLOAT * (capacity * widest + slots * config.vocab_size))
-    loading = float(FLOAT * max(weight.size for weight in parameters.weights))
-    activations = max(reading, loading)
-    heap = CUDA_SLACK if device == "cuda" else HEAP["full"] * activations
-    return Needs(FLOAT * parameters.total, 0.0, states, activations, heap, process)
+def inference(config: ModelConfig, slots: int, length: int, device: Device, process: float) -> Needs:
+    """The peak of writing `slots` texts of `length` tokens each at once in float32: the cache stands under `states`."""
+    found = rehearse_writing(config, slots, length)
+    rest = found.peak - found.weights - found.cache
+    heap = CUDA_SLACK if device == "cuda" else WRITING_HEAP * found.peak
+    return Needs(found.weights, 0.0, found.cache, rest, heap, process)

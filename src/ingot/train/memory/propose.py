@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from ingot.core.progress import progress
-from ingot.train.memory.predict import Needs, training
+from ingot.train.memory.predict import Needs
 from ingot.train.memory.setting import Setting
 
 WANTED = 3
 
+HEAVIER = ("full", "dora")
+"""Methods that take more than a low-rank update does."""
 
-def propose(setting: Setting, limit: float, process: float) -> list[tuple[Setting, Needs]]:
-    """Up to three settings that stay under `limit` bytes."""
+
+def propose(
+    setting: Setting, limit: float, needs_of: Callable[[Setting], Needs], same_model: bool = False
+) -> list[tuple[Setting, Needs]]:
+    """Up to three settings that stay under `limit` bytes; `same_model`: as the network and its rows are."""
     found: list[tuple[Setting, Needs]] = []
-    tried = list(dict.fromkeys(_candidates(setting)))
+    tried = [one for one in dict.fromkeys(_candidates(setting)) if not same_model or _is_same(setting, one)]
     with progress("plan", len(tried)) as advance:
         for number, candidate in enumerate(tried):
-            needs = training(candidate, process)
+            needs = needs_of(candidate)
             advance(number + 1)
             if needs.total <= limit:
                 found.append((candidate, needs))
             if len(found) == WANTED:
                 break
     return found
+
+
+def _is_same(setting: Setting, other: Setting) -> bool:
+    return (setting.method, setting.length) == (other.method, other.length)
 
 
 def _candidates(setting: Setting) -> Iterator[Setting]:
@@ -39,11 +48,13 @@ def _candidates(setting: Setting) -> Iterator[Setting]:
     yield replace(smallest, optimizer="adamw8", checkpointing=True)
     yield replace(smallest, offload="optimizer", checkpointing=True)
     yield replace(smallest, offload="layers", checkpointing=setting.device == "cpu")
-    yield replace(smallest, method="lora")
-    yield replace(smallest, method="lora", checkpointing=True)
+    if setting.method in HEAVIER:
+        yield replace(smallest, method="lora")
+        yield replace(smallest, method="lora", checkpointing=True)
     for part in (2, 4):
         shorter = max(8, setting.length // part)
         many = replace(setting, length=shorter, batch_rows=rows * part, micro_batches=rows * part)
         yield many
         yield replace(many, optimizer="adamw8", checkpointing=True)
-        yield replace(many, method="lora")
+        if setting.method in HEAVIER:
+            yield replace(many, method="lora")

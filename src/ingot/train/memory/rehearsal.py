@@ -9,8 +9,9 @@ in for it. Networks of many equal layers are rehearsed with two and with four of
 
 from __future__ import annotations
 
+import contextlib
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -19,13 +20,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ingot.adapt.active import Active
-from ingot.adapt.lora import low_rank
 from ingot.adapt.methods import put_on
 from ingot.data.objectives.lesson import Lesson
 from ingot.data.objectives.options import ObjectiveOptions
@@ -35,9 +35,12 @@ from ingot.model.encoder import Encoder
 from ingot.model.encoder_decoder import EncoderDecoder
 from ingot.model.layers import RMSNorm
 from ingot.model.network import Network, make_network
+from ingot.model.nf4 import BLOCK, NESTED_BLOCK, NF4
+from ingot.model.nf4_linear import NF4Linear, hold_in_nf4
 from ingot.train.cross_entropy import PART_NUMBERS
 from ingot.train.loss import Inputs, prediction_loss
-from ingot.train.memory.setting import Setting
+from ingot.train.memory.setting import FLOAT, Setting
+from ingot.train.method import TUNED
 from ingot.train.offload import at_home, visiting
 from ingot.train.optimizers.groups import parameter_groups
 from ingot.train.rematerialise import plainly, rematerialised
@@ -67,12 +70,22 @@ class Step:
         return Step(*(mine + layers * (mine - theirs) for mine, theirs in pairs))
 
 
-def rehearse(setting: Setting) -> Step:
-    """The memory of a step of this setting."""
-    config, layers = setting.config, setting.config.num_layers
+@dataclass(frozen=True)
+class Scene:
+    """What is rehearsed of a setting: its network, made where tensors take no memory, a micro-batch for it, and the
+    loss, which is told how many logits to hold at a time."""
+
+    network: Callable[[Setting], Network]
+    lesson: Callable[[Setting, Network], Lesson]
+    loss: Callable[[Network, Inputs, int], Tensor]
+
+
+def rehearse(setting: Setting, scene: Scene | None = None) -> Step:
+    """The memory of a step of this setting: of a new network of its config, or of what `scene` says."""
+    scene, config, layers = scene or PLANNED, setting.config, setting.config.num_layers
     if layers <= MORE or not _is_even(config):
-        return _whole(setting)
-    few, more = (_whole(replace(setting, config=shortened(config, layers=count))) for count in (FEW, MORE))
+        return _whole(setting, scene)
+    few, more = (_whole(replace(setting, config=shortened(config, layers=count)), scene) for count in (FEW, MORE))
     step = more.beyond(few, (layers - MORE) / (MORE - FEW))
     return replace(step, transient=more.transient)
 
@@ -94,7 +107,7 @@ def _spread(kinds: tuple[Any, ...], count: int) -> tuple[Any, ...]:
     return tuple((distinct + [kinds[0]] * count)[:count])
 
 
-def _whole(setting: Setting) -> Step:
+def _whole(setting: Setting, scene: Scene) -> Step:
     """Rehearse one step of the config as it is."""
     device = torch.device("cuda" if setting.device == "cuda" and torch.cuda.is_available() else "cpu")
     with (
@@ -103,19 +116,19 @@ def _whole(setting: Setting) -> Step:
         Storages() as storages,
     ):
         with device:
-            network = _network(setting)
+            network = scene.network(setting)
         if device.type != setting.device:
             _normalise_as_a_card(network)
-        weights = storages.now
-        inputs = Inputs.of(lesson(setting, network), device)
+        weights = storages.peak = storages.now
+        inputs = Inputs.of(scene.lesson(setting, network), device)
         for parameter in at_home(network) if setting.layers_visit else ():
             if parameter.requires_grad:
                 parameter.register_post_accumulate_grad_hook(_leave)
         call = visiting(torch.clone) if setting.layers_visit else plainly
         with rematerialised(network, setting.checkpointing or setting.layers_visit, call):
             for _ in range(min(2, setting.micro_batches)):
-                _loss(setting, network, inputs).backward()
-        return _step(setting, network, weights, storages.peak)
+                _loss(setting, scene, network, inputs).backward()
+        return _step(setting, network, weights, storages.peak + decoded_bytes(setting, network))
 
 
 def _normalise_as_a_card(network: Network) -> None:
@@ -158,22 +171,55 @@ def _bytes(parameters: Iterable[nn.Parameter], trained: bool = False) -> float:
 
 
 def _network(setting: Setting) -> Network:
-    network = make_network(_plain(setting.config))
-    if setting.method == "lora":
-        put_on(network, low_rank(setting.rank), "tuned", Active())
+    with made_in(setting.held):
+        network = make_network(plain_positions(setting.config))
+    if setting.method == "qlora":
+        pack(network)
+    if setting.adapter is not None:
+        put_on(network, setting.adapter, TUNED, Active())
     return network.train()
 
 
-def _plain(config: ModelConfig) -> ModelConfig:
+def pack(network: Network) -> None:
+    """Hold its layers in NF4, whose bytes are only as many as they will be."""
+    with unset_fake_temporarily():  # the lists of values are numbers, and small
+        layers = hold_in_nf4(network, network.config.model_type)
+    for layer in layers.values():
+        size = layer.num_weights
+        layer.fill(NF4(torch.empty(size // 2, dtype=torch.uint8), torch.empty(size // BLOCK, dtype=torch.uint8),
+                       torch.empty(-(-size // BLOCK // NESTED_BLOCK)), torch.empty(())))  # fmt: skip
+
+
+def decoded_bytes(setting: Setting, network: Network) -> float:
+    """What the largest layer in 4 bits takes while a product decodes it, inside an operator, where nobody counts."""
+    sizes = [module.num_weights for module in network.modules() if isinstance(module, NF4Linear)]
+    return float(max(sizes, default=0) * (2 if setting.precision == "bf16" else FLOAT))
+
+
+@contextlib.contextmanager
+def made_in(dtype: torch.dtype) -> Iterator[None]:
+    """While the block runs, new parameters are of this kind. (Tensors without memory cannot be turned into another.)"""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def plain_positions(config: ModelConfig) -> ModelConfig:
     """Rotary positions that depend on the text's length cannot be rehearsed; plain ones take the same memory."""
     return replace(config, ropes=tuple(rope and replace(rope, scaling="default") for rope in config.ropes))
 
 
-def _loss(setting: Setting, network: Network, inputs: Inputs) -> Tensor:
+def _loss(setting: Setting, scene: Scene, network: Network, inputs: Inputs) -> Tensor:
     device = inputs.ids_BT.device.type
     with torch.autocast(device, dtype=torch.bfloat16, enabled=setting.precision == "bf16"):
-        parts = PART_NUMBERS[setting.device]
-        return prediction_loss(network, inputs, part_numbers=parts) / max(1, inputs.num_targets)
+        return scene.loss(network, inputs, PART_NUMBERS[setting.device]) / max(1, inputs.num_targets)
+
+
+def _prediction_loss(network: Network, inputs: Inputs, part_numbers: int) -> Tensor:
+    return prediction_loss(network, inputs, part_numbers=part_numbers)
 
 
 def lesson(setting: Setting, network: Network) -> Lesson:
@@ -192,6 +238,10 @@ def lesson(setting: Setting, network: Network) -> Lesson:
     else:
         labels[:, [length // 2 - 1, -1]] = -1
     return Lesson(ids, segments, labels, np.arange(rows))
+
+
+PLANNED = Scene(_network, lesson, _prediction_loss)
+"""A network that nobody has made yet, and rows of two documents."""
 
 
 def two_documents(rows: int, width: int) -> Any:

@@ -6,12 +6,14 @@ No weights are made. On CPU a prediction is for a process with glibc; what it re
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self
 
 import torch
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
+from ingot.adapt.load import open_reference
 from ingot.core.errors import fail
 from ingot.core.files import refuse_nonempty
 from ingot.core.format import show_bytes
@@ -26,8 +28,9 @@ from ingot.train import dial
 from ingot.train.machine import choose_precision
 from ingot.train.memory.predict import Needs, inference, process_bytes, training
 from ingot.train.memory.propose import propose
-from ingot.train.memory.setting import Device, Method, Setting
-from ingot.train.settings import Precision
+from ingot.train.memory.setting import Device, Setting, loop_flags, method_flags
+from ingot.train.method import IN_FRONT, RANK, LoRAOptions, Method, PromptOptions, held_in, refuse_idle
+from ingot.train.settings import Precision, Switch, switched
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 PARTS = ("weights", "gradients", "states", "activations", "heap", "process")
@@ -45,9 +48,16 @@ class StepOptions(Options):
 
     optimizer: Literal["adamw", "adamw8", "muon"] = option("adamw", "optimiser")
     micro_batches: int = option(1, "parts a batch is computed in", ge=1)
-    checkpointing: bool = option(False, "keep only each layer's input for the backward pass")
+    checkpointing: Switch = option(
+        "auto", "keep only each layer's input for the backward pass; auto: where --memory does not suffice"
+    )
     offload: Literal["none", "optimizer", "layers"] = option("none", "what lives off the device")
     precision: Precision = option("auto", "of matrix products: auto is bf16 on cuda, and on cpu what is faster here")
+
+    @field_validator("checkpointing", mode="before")
+    @classmethod
+    def _in_words(cls, found: object) -> object:
+        return switched(found)
 
 
 class MemoryOptions(Options):
@@ -60,8 +70,10 @@ class MemoryOptions(Options):
     new: NewModelOptions = option(NewModelOptions(), "what the new model is")
     batch_tokens: int = option(2048, "tokens a step", ge=8)
     length: int = option(256, "window in tokens", ge=8)
-    method: Method = option("full", "what trains: every weight, or a low-rank update")
-    rank: int = option(16, "rank of the update (lora)", ge=1)
+    method: Method = option("full", "what trains: every weight, or an adapter of this kind")
+    rank: int = option(RANK, "rank of the update (lora, rslora, dora, qlora)", ge=1)
+    lora: LoRAOptions = option(LoRAOptions(), "the rest of the update")
+    prompt: PromptOptions = option(PromptOptions(), "what is put in front of every text (prefix, prompt)")
     loop: StepOptions = option(StepOptions(), "how a step is computed, as the training verbs are told")
     slots: int = option(8, "texts at once in inference", ge=1)
     device: Device = option("cpu", "cpu or cuda")
@@ -73,8 +85,9 @@ class MemoryOptions(Options):
     @model_validator(mode="after")
     def _every_option_acts(self) -> Self:
         """An option that this plan never reads is refused, not ignored."""
-        if self.method == "full" and self.rank != type(self).model_fields["rank"].default:
-            raise ValueError("rank acts only with method lora")
+        refuse_idle(self.method, self.rank, self.lora, self.prompt)
+        if self.prompt.text is not None or self.lora.alpha is not None:
+            raise ValueError("prompt.text and lora.alpha do not change what memory is taken; leave them out")
         if self.depth is None and self.new != NewModelOptions():
             raise ValueError("--new.* act only with --depth")
         return self
@@ -90,10 +103,15 @@ def plan_memory(options: MemoryOptions) -> Report:
     setting = _setting(options, config)
     process = process_bytes(options.device)
     needs = training(setting, process)
+    if options.loop.checkpointing == "auto" and limit is not None and needs.total > limit:
+        say("plan-memory-checkpointed", needs=show_bytes(needs.total))
+        setting = replace(setting, checkpointing=True)
+        needs = training(setting, process)
     serving = inference(config, options.slots, options.length, options.device, process)
     passed = None if limit is None else round(needs.total) <= limit
-    others = propose(setting, limit, process) if limit is not None and not passed else []
-    numbers: dict[str, Cell] = {"training_bytes": round(needs.total), "inference_bytes": round(serving.total)}
+    others = propose(setting, limit, lambda other: training(other, process)) if limit is not None and not passed else []
+    numbers: dict[str, Cell] = {"training_bytes": round(needs.total), "inference_bytes": round(serving.total),
+                               "checkpointing": setting.checkpointing}  # fmt: skip
     report = Report(
         title=text("plan-memory-title", name=name),
         verb="plan memory",
@@ -126,16 +144,19 @@ def _config(options: MemoryOptions) -> tuple[str, ModelConfig]:
 
 
 def _setting(options: MemoryOptions, config: ModelConfig) -> Setting:
-    """Raises `plan-memory-length` and `plan-memory-lora`, which the verbs would raise only when they run."""
+    """Without checkpointing, unless it is asked for. Raises `plan-memory-length` and `plan-memory-front`."""
     if options.length > config.max_length:
         raise fail("plan-memory-length", found=options.length, window=config.max_length)
-    if options.method == "lora" and config.model_type not in DECODERS:
-        raise fail("plan-memory-lora", family=config.model_type)
+    if options.method in IN_FRONT and config.model_type not in DECODERS:
+        raise fail("plan-memory-front", method=options.method, family=config.model_type)
     loop, rows = options.loop, max(1, round(options.batch_tokens / options.length))
     precision = choose_precision(loop.precision, config.hidden_size, torch.device(options.device))
-    return Setting(config, options.length, rows, options.method, loop.optimizer, loop.micro_batches, loop.checkpointing,
-                   loop.offload, "bf16" if precision == torch.bfloat16 else "fp32", options.rank,
-                   options.device)  # fmt: skip
+    held = torch.float32
+    if options.model is not None:
+        held = held_in(open_reference(options.model)[0], options.method, options.lora, precision)
+    return Setting(config, options.length, rows, options.method, loop.optimizer, loop.micro_batches,
+                   loop.checkpointing == "on", loop.offload, "bf16" if precision == torch.bfloat16 else "fp32", held,
+                   options.rank, options.lora, options.prompt, options.device)  # fmt: skip
 
 
 def _sections(needs: Needs, serving: Needs, others: list[tuple[Setting, Needs]]) -> list[Section]:
@@ -165,10 +186,8 @@ def _others(others: list[tuple[Setting, Needs]]) -> Table:
 
 def flags(setting: Setting) -> str:
     """A setting as options of this verb, which the training verbs take as well."""
-    return (f"--length {setting.length} --batch-tokens {setting.batch_rows * setting.length} --method {setting.method} "
-            f"--loop.optimizer {setting.optimizer} --loop.micro-batches {setting.micro_batches}"
-            + (" --loop.checkpointing" if setting.checkpointing else "")
-            + (f" --loop.offload {setting.offload}" if setting.offload != "none" else ""))  # fmt: skip
+    size = f"--length {setting.length} --batch-tokens {setting.batch_rows * setting.length}"
+    return f"{size} {method_flags(setting)} {loop_flags(setting)}"
 
 
 def _tell(report: Report, needs: Needs, serving: Needs, limit: int | None, others: list[tuple[Setting, Needs]]) -> None:
