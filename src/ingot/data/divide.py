@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-
-import numpy as np
 
 from ingot.core.errors import fail
-from ingot.data.pack import Piece, Room, Rows, pack_pieces
+from ingot.data.pack import Piece, Room, Rows, pack_pieces, pieces_of
 
 
 def divide_rows(rows: Rows, share: float, seed: int, room: Room = int, pad: int = 0) -> tuple[Rows, Rows]:
@@ -18,7 +15,7 @@ def divide_rows(rows: Rows, share: float, seed: int, room: Room = int, pad: int 
     sides: dict[int, bool] = {}
     kept: list[Piece] = []
     held: list[Piece] = []
-    for piece in _pieces(rows):
+    for piece in pieces_of(rows):
         is_held = sides.setdefault(piece[2], _is_held(piece, share, seed))
         (held if is_held else kept).append(piece)
     if not kept or not held:
@@ -26,15 +23,6 @@ def divide_rows(rows: Rows, share: float, seed: int, room: Room = int, pad: int 
         raise fail("bad-judge-share", share=share, train=len(sides) - count, heldout=count)
     train, judge = (pack_pieces(iter(side), rows.length, pad, room) for side in (kept, held))
     return train, judge
-
-
-def _pieces(rows: Rows) -> Iterator[Piece]:
-    """What lies in the rows: ids, which of them are to be predicted, and the number of its document."""
-    for row in range(len(rows)):
-        segments, numbers = np.asarray(rows.segments[row]), rows.documents(row)
-        for segment, number in enumerate(numbers):
-            places = np.flatnonzero(segments == segment)
-            yield np.asarray(rows.ids[row][places]), np.asarray(rows.targets[row][places]), number
 
 
 def _is_held(piece: Piece, share: float, seed: int) -> bool:

@@ -164,10 +164,10 @@ def pack_chats(
 
 def repack(rows: Rows, length: int, *, pad: int = 0, directory: Path | None = None) -> Rows:
     """The documents of rows, none of which is longer than `length`, whole in rows of that length."""
-    return _pack(_documents_of(rows), length, pad, int, directory, BUFFER_TOKENS)
+    return pack_pieces(pieces_of(rows), length, pad, int, directory)
 
 
-def _documents_of(rows: Rows) -> Iterator[Piece]:
+def pieces_of(rows: Rows) -> Iterator[Piece]:
     """What was packed, row by row."""
     for row in range(len(rows)):
         ids, segments, targets = (np.asarray(getattr(rows, name)[row]) for name in ("ids", "segments", "targets"))
