@@ -18,6 +18,7 @@ from ingot.core.errors import IngotError
 from ingot.data.pack import Rows, pack_documents
 from ingot.train import loop
 from ingot.train.checkpoint import Place
+from ingot.train.criterion import Loss
 from ingot.train.cross_entropy import PartLoss
 from ingot.train.loop import Run
 from ingot.train.loss import Inputs, prediction_loss
@@ -56,7 +57,7 @@ def make_rows() -> Rows:
     return pack_documents([random.integers(4, 320, size=12).tolist() for _ in range(40)], 26, eos=0, pad=1)
 
 
-def train(place: Path, loss: loop.Loss = prediction_loss, **options: Any) -> tuple[dict[str, Tensor], Result]:
+def train(place: Path, loss: Loss = prediction_loss, **options: Any) -> tuple[dict[str, Tensor], Result]:
     place.mkdir(parents=True, exist_ok=True)
     chosen = LoopOptions.of(**BASE | options)
     network = make_decoder(LLAMA)

@@ -15,19 +15,17 @@ from typing import Self
 import torch
 from pydantic import model_validator
 
-from ingot.adapt.files import write_adapter
-from ingot.adapt.load import LanguageModel, load, open_reference, untied
-from ingot.adapt.methods import Settings
+from ingot.adapt.load import LanguageModel, open_reference, untied
 from ingot.core.files import refuse_nonempty
-from ingot.core.model_dir import Draft, ModelDir
+from ingot.core.model_dir import ModelDir
 from ingot.core.options import argument, option, required, verb
 from ingot.core.progress import say
 from ingot.data.objectives.catalogue import make_objective
 from ingot.data.objectives.objective import Objective
 from ingot.data.objectives.options import ObjectiveName, ObjectiveOptions
-from ingot.model.config import PREFIX_LM, ModelConfig
+from ingot.model.config import ModelConfig
 from ingot.model.network import form_of
-from ingot.model.nf4_linear import is_in_nf4, num_parameters
+from ingot.model.nf4_linear import num_parameters
 from ingot.train.account import Account
 from ingot.train.checkpoint import Place, identity
 from ingot.train.corpus import Corpus, CorpusOptions, once, prepare
@@ -38,24 +36,22 @@ from ingot.train.loop import Run
 from ingot.train.machine import default_device
 from ingot.train.method import (
     RANK,
-    TUNED,
     LoRAOptions,
     Method,
     PromptOptions,
     begin_from_text,
     held_in,
-    put_on_or_free,
     rate_of,
     refuse_idle,
     refuse_in_nf4,
-    settings_of,
 )
 from ingot.train.offload import move
 from ingot.train.optimizers.groups import freeze
 from ingot.train.plan import Plan, make_plan, precision_of
 from ingot.train.reading import ConversationOptions, read_conversations, window
 from ingot.train.settings import TrainingOptions
-from ingot.train.write import measure, prove, record, write_model
+from ingot.train.tuned import begin_tuning, write_tuned
+from ingot.train.write import measure, record
 
 BATCH_TOKENS = 2048
 
@@ -102,7 +98,7 @@ def tune(options: TuneOptions) -> ModelDir:
         config = ModelConfig.read(base.config, base.path / "config.json")
         precision = precision_of(options, config.hidden_size, place, world)
         held = held_in(base, options.method, options.lora, precision)
-        model, settings = _begin(options, held)
+        model, settings = begin_tuning(options, held)
         network = model.network
         length, form = window(model, options.length), form_of(model.config)
         objective = make_objective(options.objective, model.tokenizer, length, form, options.objectives, model.start_id)
@@ -116,7 +112,7 @@ def tune(options: TuneOptions) -> ModelDir:
     sharing.spread_chance(options.seed, 0)
     run = Run(network, corpus.rows, plan, place, teach=objective.lesson, name_of=corpus.names, sharing=sharing)
     result = run.go(resumed)
-    model = dataclasses.replace(model, network=sharing.gathered(network, lambda: _begin(options, held)[0].network))
+    model = dataclasses.replace(model, network=sharing.gathered(network, lambda: begin_tuning(options, held)[0].network))
     if not world.is_first:
         world.wait()
         return ModelDir.open(options.out)
@@ -126,7 +122,7 @@ def tune(options: TuneOptions) -> ModelDir:
         draft.data.extend(corpus.sources)
         record(draft, model.network, corpus.rows, result, place)
         corpus.account.prove(draft, corpus.rows, model.tokenizer)
-        _write(draft, model, settings, objective, held)
+        write_tuned(draft, model, settings, marked(untied(model), objective), held)
         measure(draft, model, objective, corpus.heldout)
     place.remove()
     world.wait()
@@ -145,17 +141,6 @@ def _read(options: TuneOptions, model: LanguageModel, objective: Objective, leng
     return prepare(account, model.tokenizer, objective, length, share, options.seed, directory)
 
 
-def _begin(options: TuneOptions, held: torch.dtype) -> tuple[LanguageModel, Settings | None]:
-    """The model before it is tuned, and the adapter that lies on it; None when every weight trains."""
-    model = load(options.model, dtype=held, nf4=options.method == "qlora")
-    torch.manual_seed(options.seed)
-    settings = None
-    if options.method != "full":
-        settings = settings_of(options.method, options.rank, options.lora, options.prompt, model)
-    put_on_or_free(model, settings)
-    return model, settings
-
-
 def _plan(options: TuneOptions, corpus: Corpus, model: LanguageModel, world: World, precision: torch.dtype) -> Plan:
     projected = options.prompt.projection is not None
     rate = options.lr or rate_of(options.method, model.config.hidden_size, projected)
@@ -168,19 +153,3 @@ def _plan(options: TuneOptions, corpus: Corpus, model: LanguageModel, world: Wor
         batch=f"{plan.batch_rows * corpus.rows.length:,}", steps=f"{plan.max_steps:,}",
         precision=str(plan.precision).removeprefix("torch."))  # fmt: skip
     return plan
-
-
-def _write(
-    draft: Draft, model: LanguageModel, settings: Settings | None, objective: Objective, held: torch.dtype
-) -> None:
-    """The adapter or the model, re-opened and compared with what is in memory."""
-    if settings is None:
-        draft.copy_text_files(model.model_dir)
-        write_model(draft, model.network, marked(model.model_dir.config | untied(model), objective), model.model_dir)
-        prove(draft, model.network, load(draft.path), "the re-opened directory with the model in memory")
-        return
-    write_adapter(draft, model.network, TUNED, settings, model.model_dir, model.adapter_dirs)
-    if objective.both_ways and not model.config.prefix_lm:
-        draft.numbers[PREFIX_LM] = True
-    reopened = load(f"{model.reference}+{draft.path}", dtype=held, nf4=is_in_nf4(model.network))
-    prove(draft, model.network, reopened, "the base with the re-opened adapter, with the model in memory")
