@@ -22,7 +22,8 @@ NAMES = ("cat", "dog", "mat", "man", "world")
 
 def records(count: int = 24) -> list[dict[str, Any]]:
     """Pairs whose answers differ in length."""
-    return [{"prompt": f"where is the {NAMES[n % 5]} {n}", "chosen": "on the mat" + " and the man" * (9 if n % 6 == 0 else n % 2),
+    return [{"prompt": f"where is the {NAMES[n % 5]} {n}",
+             "chosen": "on the mat" + " and the man" * (9 if n % 6 == 0 else n % 2),
              "rejected": "hello " * (1 + n % 4) + str(n), "licence": "MIT"} for n in range(count)]  # fmt: skip
 
 

@@ -64,11 +64,14 @@ class Preference(Criterion):
         super().__init__()
         self.wish, self.sheet, self.reference_NS = wish, sheet, reference_NS
         self.estimate, self.after = estimate, after
-        self.tally = Tally(reference_NS is not None)
+        self.tally = self._tally()
         self.more: dict[str, Tensor] = {}
 
+    def _tally(self) -> Tally:
+        return Tally(has_reference=self.reference_NS is not None, is_paired=self.wish.is_paired)
+
     def begin(self, step: int, precision: torch.dtype) -> None:
-        self.tally = Tally(self.reference_NS is not None)
+        self.tally = self._tally()
         if self.estimate is not None:
             self.more = {"kl": self.estimate(step, precision)}
 
@@ -80,7 +83,7 @@ class Preference(Criterion):
     def __call__(self, network: Network, inputs: Inputs, part_loss: PartLoss) -> Tensor:
         logprobs_BS = answer_logprobs(network, inputs, self.sheet.width)
         chosen, rejected = sides(self.sheet, inputs.rows, logprobs_BS, self.reference_NS)
-        self.tally.add(self.wish.reward, chosen, rejected, self.wish.is_paired)
+        self.tally.add(self.wish.reward, chosen, rejected)
         return self.wish.loss(chosen, rejected, **self.more).sum()
 
     def numbers(self, world: World) -> dict[str, float]:

@@ -21,8 +21,8 @@ def standing(wish: Wish, sheet: Sheet, logprobs_NS: Floats, before_NS: Floats) -
     """The numbers of `Tally` for all rows of a sheet; the reference is what the model thought before."""
     rows = np.arange(len(sheet.rows))
     pair = sides(sheet, rows, torch.from_numpy(logprobs_NS), before_NS)
-    tally = Tally(has_reference=True)
-    tally.add(wish.reward, *pair, wish.is_paired)
+    tally = Tally(has_reference=True, is_paired=wish.is_paired)
+    tally.add(wish.reward, *pair)
     return tally.numbers(ALONE)
 
 
