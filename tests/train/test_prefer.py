@@ -188,6 +188,12 @@ ASKED = {"prompt": "q", "completion": "a", "label": True}
         ([*records(3), LONG], {}, "chat-too-long", "1 of 4 are longer"),
         ([ASKED], {}, "other-kind", "labelled"),
         ([ASKED, ASKED | {"prompt": "r"}], {"loss": "kto"}, "one-label", "all 2 answers .* true"),
+        (
+            [ASKED, ASKED | {"prompt": "r"}, ASKED | {"label": False, "completion": "b" * 200}],
+            {"loss": "kto", "pairs": {"skip_long": True, "heldout": 0}},
+            "one-label",
+            "all 2 answers .* true",
+        ),
         ([ASKED, ASKED | {"label": False, "completion": "b"}], {"loss": "kto"}, "kto-one-prompt", "all 2 records"),
         ([{"messages": []}], {"loss": "kto"}, "other-kind", "conversation"),
         (None, {"pairs": {"heldout": 0.9999}}, "prefer-all-heldout", "takes all 24 records"),

@@ -135,6 +135,13 @@ def test_kto_takes_its_point_from_the_whole_batch_of_strangers(model: LanguageMo
     found = [divergence(strangers, kept, model.network, plan, ALONE)(0, torch.float32) for plan in plans]
     assert found[0] == pytest.approx(max(0.0, ratios.mean()), abs=1e-4)
     assert found[1] == pytest.approx(float(found[0]), abs=1e-5)
+    small = divergence(strangers, kept - 100, model.network, scorer(model, 1).plan, ALONE)
+    rows = [strangers.rows.batch(step, 1, 0).rows[0] for step in range(3)]
+    assert len(set(rows)) == 3, "each step draws others"
+    shifts = (scorer(model).score(strangers, "x") - kept) * (np.asarray(strangers.sides_NS) >= 0)
+    means = shifts.sum(1) / (np.asarray(strangers.sides_NS) >= 0).sum(1)
+    found_by_step = [float(small(step, torch.float32)) for step in range(3)]
+    assert found_by_step == pytest.approx([100 + means[row] for row in rows], rel=1e-4)
     shifted = divergence(strangers, kept - 100, model.network, plans[0], ALONE)
     assert float(shifted(0, torch.float32)) == pytest.approx(100 + ratios.mean(), rel=1e-5)
     wish = Wish("kto", defaults_of("kto"))
