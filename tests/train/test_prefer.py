@@ -23,7 +23,7 @@ from ingot.train.preference.fall import FallWatch
 from ingot.train.preference.losses import LOSSES
 from tiny import GPT2, LLAMA, MIXTRAL, T5, write_model
 
-METHODS = ("lora", "rslora", "dora", "ia3", "prefix", "prompt", "full")
+METHODS = ("lora", "rslora", "dora", "qlora", "ia3", "prefix", "prompt", "full")
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from ingot.train.preference.heldout import standing
 from ingot.train.preference.losses import LOSSES, Side, defaults_of
 from ingot.train.preference.options import PairOptions
 from ingot.train.preference.reading import Preferences, read_preferences
-from ingot.train.preference.reference import check_reference, open_reference
+from ingot.train.preference.reference import check_reference, reference_of
 from ingot.train.preference.score import Scorer
 from ingot.train.preference.sheet import CHOSEN, REJECTED
 from ingot.train.settings import LoopOptions
@@ -132,7 +132,7 @@ def test_kto_takes_its_point_from_the_whole_batch_of_strangers(model: LanguageMo
     changed(model)
     ratios = (scorer(model).score(strangers, "x") - kept).flatten()[strangers.places(np.arange(len(kept)), CHOSEN)]
     plans = [scorer(model, len(kept), micro_batches).plan for micro_batches in (1, 3)]
-    found = [divergence(strangers, kept, model.network, plan, ALONE)(0, torch.float32) for plan in plans]
+    found = [divergence(strangers, kept, model.network, plan, ALONE)(0) for plan in plans]
     assert found[0] == pytest.approx(max(0.0, ratios.mean()), abs=1e-4)
     assert found[1] == pytest.approx(float(found[0]), abs=1e-5)
     small = divergence(strangers, kept - 100, model.network, scorer(model, 1).plan, ALONE)
@@ -140,13 +140,13 @@ def test_kto_takes_its_point_from_the_whole_batch_of_strangers(model: LanguageMo
     assert len(set(rows)) == 3, "each step draws others"
     shifts = (scorer(model).score(strangers, "x") - kept) * (np.asarray(strangers.sides_NS) >= 0)
     means = shifts.sum(1) / (np.asarray(strangers.sides_NS) >= 0).sum(1)
-    found_by_step = [float(small(step, torch.float32)) for step in range(3)]
+    found_by_step = [float(small(step)) for step in range(3)]
     assert found_by_step == pytest.approx([100 + means[row] for row in rows], rel=1e-4)
     shifted = divergence(strangers, kept - 100, model.network, plans[0], ALONE)
-    assert float(shifted(0, torch.float32)) == pytest.approx(100 + ratios.mean(), rel=1e-5)
+    assert float(shifted(0)) == pytest.approx(100 + ratios.mean(), rel=1e-5)
     wish = Wish("kto", defaults_of("kto"))
     criterion = Preference(wish, preferences.sheet, answers, shifted, lambda numbers: None)
-    criterion.begin(0, torch.float32)
+    criterion.begin(0)
     lesson = whole(preferences)
     loss = criterion(model.network, Inputs.of(lesson, torch.device("cpu")), plain_loss).item()
     assert criterion.count(lesson) == len(labelled())
@@ -187,18 +187,18 @@ def test_the_reference_is_kept_and_bound_to_rows_and_model(
     monkeypatch.setattr("ingot.train.preference.reference.say", lambda code, **details: told.append(code))
     preferences, place = packed(model, tmp_path / "p"), Place(tmp_path / "p" / "place")
     live = scorer(model).score(preferences.sheet, "x")
-    reference = open_reference(place, preferences, scorer(model), None, ["a"])
+    reference = reference_of(place, preferences, scorer(model), None, ["a"])
     assert np.array_equal(reference.sheet_NS, live)
     assert isinstance(reference.sheet_NS, np.memmap)
     assert check_reference(reference, preferences, scorer(model, rows=2), None) < 1e-4
     changed(model)
-    again = open_reference(place, preferences, scorer(model), None, ["a"])
+    again = reference_of(place, preferences, scorer(model), None, ["a"])
     assert np.array_equal(again.sheet_NS, live)
     assert told == ["reference-made", "reference-reused"]
     with pytest.raises(IngotError, match="nats a token") as caught:
         check_reference(again, preferences, scorer(model), None)
     assert caught.value.code == "reference-differs"
-    other = open_reference(place, preferences, scorer(model), None, ["b"])
+    other = reference_of(place, preferences, scorer(model), None, ["b"])
     assert not np.allclose(other.sheet_NS, live, atol=1e-2)
     assert check_reference(other, preferences, scorer(model), None) < 1e-4
 

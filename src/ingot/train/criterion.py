@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from ingot.data.objectives.lesson import Lesson
@@ -24,7 +23,7 @@ class Criterion:
     def __init__(self, loss: Loss = prediction_loss) -> None:
         self._loss = loss
 
-    def begin(self, step: int, precision: torch.dtype) -> None:
+    def begin(self, step: int) -> None:
         """Prepare for the micro-batches of a step."""
 
     def __call__(self, network: Network, inputs: Inputs, part_loss: PartLoss) -> Tensor:

@@ -171,7 +171,7 @@ class Run:
     def _accumulate(self, lesson: Lesson) -> float:
         """Gradients of the mean loss, micro-batch by micro-batch; returns that mean."""
         losses, count = [], self.criterion.count(lesson)
-        self.criterion.begin(self.step, self.plan.precision)
+        self.criterion.begin(self.step)
         for part in self.sharing.parts(lesson, self.plan.options.micro_batches):
             loss = self._loss(part) / count
             (loss * self.sharing.loss_scale).backward()
@@ -253,7 +253,7 @@ class Run:
         now = random_state(self.device)
         set_random_state(done.random, self.device)
         lesson = self._lesson(done.step)
-        self.criterion.begin(done.step, self.plan.precision)
+        self.criterion.begin(done.step)
         parts = self.sharing.parts(lesson, self.plan.options.micro_batches)
         loss = self.sharing.total_loss(sum(float(self._loss(part)) for part in parts) / self.criterion.count(lesson))
         self.sharing.settle()
@@ -286,7 +286,7 @@ class Run:
 
     def _rehearse(self, lesson: Lesson) -> Tensor:
         """The work of a step without its effect."""
-        self.criterion.begin(0, self.plan.precision)
+        self.criterion.begin(0)
         loss = self._loss(lesson)
         loss.backward()
         self.optimizers.zero_grad()

@@ -112,7 +112,9 @@ def tune(options: TuneOptions) -> ModelDir:
     sharing.spread_chance(options.seed, 0)
     run = Run(network, corpus.rows, plan, place, teach=objective.lesson, name_of=corpus.names, sharing=sharing)
     result = run.go(resumed)
-    model = dataclasses.replace(model, network=sharing.gathered(network, lambda: begin_tuning(options, held)[0].network))
+    model = dataclasses.replace(
+        model, network=sharing.gathered(network, lambda: begin_tuning(options, held)[0].network)
+    )
     if not world.is_first:
         world.wait()
         return ModelDir.open(options.out)

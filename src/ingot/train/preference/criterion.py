@@ -29,8 +29,8 @@ from ingot.train.preference.score import Floats, answer_logprobs
 from ingot.train.preference.sheet import CHOSEN, NOTHING, REJECTED, Sheet
 from ingot.train.preference.tally import Tally
 
-Estimate = Callable[[int, torch.dtype], Tensor]
-"""From a step and its precision."""
+Estimate = Callable[[int], Tensor]
+"""From a step."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ class Preference(Criterion):
     def _tally(self) -> Tally:
         return Tally(has_reference=self.reference_NS is not None, is_paired=self.wish.is_paired)
 
-    def begin(self, step: int, precision: torch.dtype) -> None:
+    def begin(self, step: int) -> None:
         self.tally = self._tally()
         if self.estimate is not None:
-            self.more = {"kl": self.estimate(step, precision)}
+            self.more = {"kl": self.estimate(step)}
 
     def count(self, lesson: Lesson) -> int:
         """Pairs, or answers."""
@@ -117,13 +117,12 @@ def divergence(sheet: Sheet, kept_NS: Floats, network: Network, plan: Plan, shar
 
 
 @torch.no_grad()
-def _divergence(sheet: Sheet, kept_NS: Floats, network: Network, plan: Plan, sharing: Sharing, step: int,
-                precision: torch.dtype) -> Tensor:  # fmt: skip
+def _divergence(sheet: Sheet, kept_NS: Floats, network: Network, plan: Plan, sharing: Sharing, step: int) -> Tensor:
     device = network.embedding.weight.device
     lesson = plain_lesson(sheet.rows.batch(step, plan.batch_rows, plan.seed), 0, 0)
     total, count = 0.0, 0
     for part in sharing.parts(lesson, plan.options.micro_batches):
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision != torch.float32):
+        with torch.autocast(device.type, torch.bfloat16, enabled=plan.precision != torch.float32):
             logprobs_BS = answer_logprobs(network, Inputs.of(part, device), sheet.width)
         strangers, _ = sides(sheet, part.rows, logprobs_BS, kept_NS)
         total, count = total + float(strangers.ratio.sum()), count + len(strangers)

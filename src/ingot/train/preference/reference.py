@@ -42,7 +42,7 @@ class Reference:
     mismatched_NS: Floats | None
 
 
-def open_reference(
+def reference_of(
     place: Place, preferences: Preferences, scorer: Scorer, adapters: Sequence[str] | None, models: Any
 ) -> Reference:
     """The reference of this run: what lies at its place, where that is of these rows and this model, else computed."""

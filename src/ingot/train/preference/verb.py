@@ -17,14 +17,16 @@ from typing import Any, Self
 import torch
 from pydantic import model_validator
 
-from ingot.adapt.load import LanguageModel, load, untied
+from ingot.adapt.load import LanguageModel, open_reference, untied
 from ingot.adapt.methods import Settings
 from ingot.core.errors import fail
 from ingot.core.files import refuse_nonempty
 from ingot.core.model_dir import Draft, ModelDir
 from ingot.core.options import argument, option, required, verb
 from ingot.core.progress import say, warn
-from ingot.model.decoder import Decoder
+from ingot.model.config import ModelConfig
+from ingot.model.network import form_of
+from ingot.model.nf4_linear import num_parameters
 from ingot.train.checkpoint import Place, identity
 from ingot.train.corpus import Corpus, once
 from ingot.train.distributed.sharing import Sharing, share
@@ -39,25 +41,26 @@ from ingot.train.method import (
     Method,
     PromptOptions,
     begin_from_text,
-    put_on_or_free,
+    held_in,
     rate_of,
     refuse_idle,
+    refuse_in_nf4,
 )
 from ingot.train.metrics import read_metrics
 from ingot.train.offload import move
 from ingot.train.optimizers.groups import freeze
-from ingot.train.plan import Plan, Result, make_plan
+from ingot.train.plan import Plan, Result, make_plan, precision_of
 from ingot.train.preference.criterion import Preference, Wish, divergence
 from ingot.train.preference.fall import FAR, FallWatch, change
 from ingot.train.preference.heldout import compare
 from ingot.train.preference.losses import RATE_SHARES, LossName
 from ingot.train.preference.options import LossOptions, PairOptions, numbers_of
 from ingot.train.preference.reading import Preferences, read_preferences
-from ingot.train.preference.reference import Reference, check_reference, open_reference
+from ingot.train.preference.reference import Reference, check_reference, reference_of
 from ingot.train.preference.score import Floats, Scorer
 from ingot.train.reading import window
 from ingot.train.settings import TrainingOptions
-from ingot.train.tuned import adapter_of, fresh, write_tuned
+from ingot.train.tuned import begin_tuning, write_tuned
 from ingot.train.write import record
 
 BATCH_TOKENS = 4096
@@ -72,7 +75,7 @@ class PreferOptions(TrainingOptions):
     beta: float | None = option(None, "strength of the loss; 0.1 (dpo, kto, orpo), 1 (ipo) or 2 (simpo)", gt=0)
     losses: LossOptions = option(LossOptions(), "the rest of the loss")
     method: Method = option("lora", "what trains: an adapter of this kind, or every weight (full)")
-    rank: int = option(RANK, "rank of the update (lora, rslora, dora)", ge=1)
+    rank: int = option(RANK, "rank of the update (lora, rslora, dora, qlora)", ge=1)
     lora: LoRAOptions = option(LoRAOptions(), "the rest of the update")
     prompt: PromptOptions = option(PromptOptions(), "what is put in front of every text (prefix, prompt)")
     length: int | None = option(None, "window in tokens; by default the model's own, at most 4096", ge=8)
@@ -82,6 +85,7 @@ class PreferOptions(TrainingOptions):
     def _every_option_acts(self) -> Self:
         """What belongs to another method or loss is refused."""
         refuse_idle(self.method, self.rank, self.lora, self.prompt)
+        refuse_in_nf4(self.method, self.loop)
         numbers_of(self.loss, self.beta, self.losses)
         return self
 
@@ -110,21 +114,24 @@ def prefer(options: PreferOptions) -> ModelDir:
     started = time.monotonic()
     world = World.here()
     world.agree(lambda: refuse_nonempty(options.out))
-    model = load(options.model)
-    _check_model(model)
-    torch.manual_seed(options.seed)
-    settings = adapter_of(options, model)
-    put_on_or_free(model, settings)
-    freeze(model.network, options.loop.freeze)
+    base, adapters = open_reference(options.model)
     place = Place.beside(options.out)
-    same = identity(options, data=options.data, model=[parent.path for parent in model.parents])
+    same = identity(options, data=options.data, model=[part.path for part in (base, *adapters)])
     resumed = world.agree(lambda: place.begin(same, options.resume))
     with place.unless_refused(resumed, world.is_first):
-        begun = _begin(options, model, settings, place, same["model"], world)
+        config = ModelConfig.read(base.config, base.path / "config.json")
+        _check_model(config, base.path)
+        precision = precision_of(options, config.hidden_size, place, world)
+        held = held_in(base, options.method, options.lora, precision)
+        model, settings = begin_tuning(options, held)
+        freeze(model.network, options.loop.freeze)
+        begun = _begin(options, model, settings, place, same["model"], world, precision)
     begun.sharing.spread_chance(options.seed, 0)
     result = _run(options, model, begun, place).go(resumed)
     numbers = begun.numbers | _measured(options, begun)
-    model = dataclasses.replace(model, network=begun.sharing.gathered(model.network, lambda: fresh(options)))
+    model = dataclasses.replace(
+        model, network=begun.sharing.gathered(model.network, lambda: begin_tuning(options, held)[0].network)
+    )
     if not world.is_first:
         world.wait()
         return ModelDir.open(options.out)
@@ -134,7 +141,7 @@ def prefer(options: PreferOptions) -> ModelDir:
         draft.data.extend(begun.corpus.sources)
         draft.numbers |= numbers
         _record(draft, model, begun.corpus, result, place)
-        write_tuned(draft, model, settings, untied(model))
+        write_tuned(draft, model, settings, untied(model), held)
     place.remove()
     world.wait()
     say("preferred", loss=f"{result.loss:.3f}", accuracy=f"{draft.numbers['accuracy']:.1%}",
@@ -142,18 +149,16 @@ def prefer(options: PreferOptions) -> ModelDir:
     return ModelDir.open(options.out)
 
 
-def _check_model(model: LanguageModel) -> None:
+def _check_model(config: ModelConfig, path: Path) -> None:
     """Raise `prefer-decoder` or `prefer-both-ways`: answers are judged as a decoder writes them."""
-    path, family = model.model_dir.path, model.config.model_type
-    if not isinstance(model.network, Decoder):
-        raise fail("prefer-decoder", path=path, family=family)
-    if model.config.prefix_lm:
+    if form_of(config) != "decoder":
+        raise fail("prefer-decoder", path=path, family=config.model_type)
+    if config.prefix_lm:
         raise fail("prefer-both-ways", path=path)
 
 
-def _begin(
-    options: PreferOptions, model: LanguageModel, settings: Settings | None, place: Place, models: Any, world: World
-) -> Beginning:
+def _begin(options: PreferOptions, model: LanguageModel, settings: Settings | None, place: Place, models: Any,
+           world: World, precision: torch.dtype) -> Beginning:  # fmt: skip
     """Read, plan, and ask the reference. Whatever refuses refuses here, before anything is learnt."""
     length, network = window(model, options.length), model.network
     read = partial(read_preferences, options.data, options.loss, model, length, options.seed, options.pairs)
@@ -161,13 +166,13 @@ def _begin(
     preferences = Preferences.open(place.path / f"rows-{world.machine}")
     begin_from_text(model, options.prompt, corpus.rows)
     move(network, options.loop, default_device(), place.path, world)
-    plan = _plan(options, corpus, model, world)
+    plan = _plan(options, corpus, model, world, precision)
     sharing = share(network, options.loop, world)
     scorer = Scorer(network, plan, sharing, model.active)
     without = None if settings is None else [name for name in model.active.names if name != TUNED]
     reference, numbers = None, dict[str, Any]()
     if options.wish.asks_reference:
-        reference = open_reference(place, preferences, scorer, without, models)
+        reference = reference_of(place, preferences, scorer, without, models)
         begins_as_base = options.method not in IN_FRONT  # what stands in front is a text from the start
         numbers = _start(options, check_reference(reference, preferences, scorer, None if begins_as_base else without))
     heldout = preferences.heldout
@@ -181,17 +186,18 @@ def _start(options: PreferOptions, difference: float) -> dict[str, Any]:
     return {"reference_difference": difference}
 
 
-def _plan(options: PreferOptions, corpus: Corpus, model: LanguageModel, world: World) -> Plan:
+def _plan(options: PreferOptions, corpus: Corpus, model: LanguageModel, world: World, precision: torch.dtype) -> Plan:
     projected = options.prompt.projection is not None
     usual = rate_of(options.method, model.config.hidden_size, projected)
     rate = options.lr or usual * RATE_SHARES[options.loss]
-    plan = make_plan(options, corpus.rows, options.batch_tokens or BATCH_TOKENS, rate, model.network, world)
+    batch = options.batch_tokens or BATCH_TOKENS
+    plan = make_plan(options, corpus.rows, batch, rate, model.network, world, precision)
     parameters = list(model.network.parameters())
     numbers = ", ".join(f"{name.replace('_', '-')} {value:g}" for name, value in options.wish.parameters.items())
     say("prefer-plan", loss=options.loss, numbers=numbers, method=options.method,
         count=f"{corpus.account.documents - corpus.account.heldout_documents:,}",
         heldout=f"{corpus.account.heldout_documents:,}",
-        parameters=f"{sum(p.numel() for p in parameters):,}",
+        parameters=f"{num_parameters(model.network):,}",
         trained=f"{sum(p.numel() for p in parameters if p.requires_grad):,}", lr=f"{rate:.2g}",
         batch=f"{plan.batch_rows * corpus.rows.length:,}", steps=f"{plan.max_steps:,}",
         precision=str(plan.precision).removeprefix("torch."))  # fmt: skip
