@@ -165,7 +165,8 @@ def test_bad_rows_are_refused_by_place(tmp_path: Path) -> None:
     with pytest.raises(IngotError, match="nothing to learn"):
         run_on(Rows(rows.ids, rows.segments, np.zeros_like(rows.targets)), tmp_path)
     with pytest.raises(IngotError, match="130 tokens are longer than the model's 128"):
-        run_on(pack_documents([list(range(4, 100))] * 3, 130, eos=0, pad=1), tmp_path)
+        run_on(pack_documents([list(range(4, 133))] * 3, 130, eos=0, pad=1), tmp_path)
+    run_on(pack_documents([list(range(4, 100))] * 3, 130, eos=0, pad=1), tmp_path)  # positions begin anew in each
 
 
 def test_a_full_disk_is_said_and_the_last_checkpoint_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
