@@ -9,7 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ingot.train.cross_entropy import SMALLEST_PART, PartLoss, compiled_loss, cross_entropy, plain_loss
+from ingot.train.cross_entropy import (
+    SMALLEST_PART,
+    PartLoss,
+    compiled_loss,
+    cross_entropy,
+    plain_loss,
+    token_logprobs,
+)
 from tiny import GPT2, LLAMA, make_decoder
 
 COUNT = 3 * SMALLEST_PART + 17
@@ -111,3 +118,40 @@ def test_no_tensor_is_as_large_as_the_logits() -> None:
         cross_entropy(head, hidden, targets, part_numbers=1).backward()
     assert max(sizes) == SMALLEST_PART * 320
     assert model.head_weight.grad is not None
+
+
+@pytest.mark.parametrize("head", ["untied", "tied", "capped"])
+def test_each_tokens_logprob_and_gradient_equal_the_plain_ones(head: str) -> None:
+    """Under a loss that is no sum over tokens, so that each token's gradient is weighed by what comes after."""
+    found = []
+    for parted in (True, False):
+        model, function = make_heads()[head]
+        generator = torch.Generator().manual_seed(1)
+        hidden = torch.randn(COUNT, 32, generator=generator).requires_grad_()
+        targets = torch.randint(0, 320, (COUNT,), generator=generator)
+        plain = torch.log_softmax(function(hidden), -1).gather(1, targets[:, None])[:, 0]
+        logprobs = token_logprobs(function, hidden, targets, part_numbers=1) if parted else plain
+        (logprobs[: COUNT // 2].sum() / 50).sigmoid().mul(logprobs[COUNT // 2 :].sum()).backward()
+        gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        found.append({"logprobs": logprobs.detach(), "hidden": hidden.grad, **gradients})
+    assert found[0].keys() == found[1].keys()
+    for name, tensor in found[0].items():
+        assert (tensor - found[1][name]).norm() <= 2e-6 * found[1][name].norm(), name
+
+
+def test_logprobs_hold_the_logits_of_one_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, function = make_heads()["untied"]
+    sizes = []
+
+    def head(hidden: Tensor) -> Tensor:
+        sizes.append(len(hidden))
+        return function(hidden)
+
+    hidden = torch.randn(COUNT, 32).requires_grad_()
+    kept: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x, lambda x: x):
+        loss = token_logprobs(head, hidden, torch.zeros(COUNT, dtype=torch.long), part_numbers=1).sum()
+    assert max(kept, default=0) < SMALLEST_PART * 320
+    loss.backward()
+    assert max(sizes) == SMALLEST_PART
+    assert sum(sizes) == 1 + 2 * COUNT

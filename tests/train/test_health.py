@@ -16,10 +16,11 @@ from ingot.data.pack import Batch, Rows, pack_documents
 from ingot.model.decoder import Decoder
 from ingot.train import loop
 from ingot.train.checkpoint import Place
+from ingot.train.criterion import Loss
 from ingot.train.cross_entropy import PartLoss
 from ingot.train.health.gradients import Gradients, extremes
 from ingot.train.health.watch import ENOUGH, Watch
-from ingot.train.loop import Loss, Run, plain_lesson
+from ingot.train.loop import Run, plain_lesson
 from ingot.train.loss import Inputs, prediction_loss
 from ingot.train.metrics import read_metrics
 from ingot.train.plan import Plan

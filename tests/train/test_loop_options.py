@@ -18,6 +18,7 @@ from ingot.core.errors import IngotError
 from ingot.data.pack import Rows, pack_documents
 from ingot.train import loop
 from ingot.train.checkpoint import Place
+from ingot.train.criterion import Loss
 from ingot.train.cross_entropy import PartLoss
 from ingot.train.loop import Run
 from ingot.train.loss import Inputs, prediction_loss
@@ -56,7 +57,7 @@ def make_rows() -> Rows:
     return pack_documents([random.integers(4, 320, size=12).tolist() for _ in range(40)], 26, eos=0, pad=1)
 
 
-def train(place: Path, loss: loop.Loss = prediction_loss, **options: Any) -> tuple[dict[str, Tensor], Result]:
+def train(place: Path, loss: Loss = prediction_loss, **options: Any) -> tuple[dict[str, Tensor], Result]:
     place.mkdir(parents=True, exist_ok=True)
     chosen = LoopOptions.of(**BASE | options)
     network = make_decoder(LLAMA)
@@ -164,7 +165,8 @@ def test_bad_rows_are_refused_by_place(tmp_path: Path) -> None:
     with pytest.raises(IngotError, match="nothing to learn"):
         run_on(Rows(rows.ids, rows.segments, np.zeros_like(rows.targets)), tmp_path)
     with pytest.raises(IngotError, match="130 tokens are longer than the model's 128"):
-        run_on(pack_documents([list(range(4, 100))] * 3, 130, eos=0, pad=1), tmp_path)
+        run_on(pack_documents([list(range(4, 133))] * 3, 130, eos=0, pad=1), tmp_path)
+    run_on(pack_documents([list(range(4, 100))] * 3, 130, eos=0, pad=1), tmp_path)  # positions begin anew in each
 
 
 def test_a_full_disk_is_said_and_the_last_checkpoint_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,8 @@ PRETRAIN: dict[str, Any] = {"depth": 2, "length": 32, "batch_tokens": 256, "max_
                             "corpus": {"heldout": 0.2}}  # fmt: skip
 TUNE: dict[str, Any] = {"batch_tokens": 256, "max_steps": 15, "length": 64}
 TEXT: dict[str, Any] = TUNE | {"as_text": True, "method": "full", "corpus": {"heldout": 0}}
+PREFER: dict[str, Any] = {"model": "biased", "data": "pairs.jsonl", "batch_tokens": 816, "max_steps": 12, "seed": 2,
+                          "pairs": {"heldout": 0.2}}  # fmt: skip
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], tuple[str, ...]]] = {
     "muon": ("pretrain", PRETRAIN, {"optimizer": "muon"}, ("ddp", "fsdp", "tp")),
     "adamw8": ("pretrain", PRETRAIN, {"optimizer": "adamw8"}, ("ddp", "fsdp", "tp")),
@@ -38,6 +40,9 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], tuple[str, ...]]] = 
                   ("ddp", "fsdp")),
     "biased": ("tune", TEXT | {"model": "biased"}, {}, ("fsdp", "tp")),
     "experts": ("tune", TEXT | {"model": "experts", "data": "varied.jsonl", "max_steps": 4}, {}, ("ddp", "fsdp")),
+    "dpo": ("prefer", PREFER | {"batch_tokens": 1440}, {"micro_batches": 2}, ("ddp", "fsdp")),
+    "dpo-full": ("prefer", PREFER | {"method": "full"}, {}, ("fsdp", "tp")),
+    "kto": ("prefer", PREFER | {"loss": "kto"}, {}, ("ddp", "fsdp")),
     "t5": ("tune", TEXT | {"model": "t5", "objective": "span-corruption"}, {}, ("ddp", "fsdp")),
 }  # fmt: skip
 """Verb, its options, those of its loop, and the ways of sharing. Experts take few steps: once rounding sends a token
@@ -69,6 +74,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "varied.jsonl").write_text("".join(json.dumps({"text": word, "licence": "MIT"}) + "\n" for word in words))
     chats = [{"prompt": f"who is {n}?", "completion": f"the cat {n} " * (1 + n % 4)} for n in range(40)]
     (path / "chats.jsonl").write_text("".join(json.dumps(chat | {"licence": "MIT"}) + "\n" for chat in chats))
+    pairs = [{"prompt": f"who is {n}?", "chosen": f"the cat {n} " * (1 + n % 4), "rejected": "a man " * (1 + n % 3)}
+             for n in range(40)]  # fmt: skip
+    (path / "pairs.jsonl").write_text("".join(json.dumps(pair | {"licence": "MIT"}) + "\n" for pair in pairs))
     many = MIXTRAL | {"num_local_experts": 40, "num_experts_per_tok": 1}  # not every expert is chosen in every batch
     biases = {"attention_bias": True, "mlp_bias": True}
     models = {

@@ -78,6 +78,8 @@ class Active:
             return torch.empty(0, dtype=torch.long, device=batch.device)
         if self._chosen is None or all(name in row for row in self._chosen):
             return None
+        if not any(name in row for row in self._chosen):
+            return torch.empty(0, dtype=torch.long, device=batch.device)
         assert len(batch) == len(self._chosen), f"{len(batch)} rows, adapters chosen for {len(self._chosen)}"
         if name not in self._indices:
             found = [number for number, row in enumerate(self._chosen) if name in row]

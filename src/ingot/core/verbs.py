@@ -24,6 +24,7 @@ VERBS = {
     "tokenizer import": "ingot.text.import_verb:tokenizer_import",
     "pretrain": "ingot.train.pretrain:pretrain",
     "tune": "ingot.train.tune:tune",
+    "prefer": "ingot.train.preference.verb:prefer",
     "plan scale": "ingot.train.scaling.scale:plan_scale",
     "plan memory": "ingot.train.memory.verb:plan_memory",
     "plan params": "ingot.model.plan_params:plan_params",

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, stdev
 
+from ingot.core.progress import say
 from ingot.data.pairs import RenderedPair
 
 Z = 1.96
@@ -54,3 +55,12 @@ def length_bias(pairs: Sequence[RenderedPair]) -> LengthBias:
         high=mean + Z * error,
         median_difference=median(differences),
     )
+
+
+def tell_bias(pairs: Sequence[RenderedPair]) -> None:
+    """Say how much longer the chosen answers are."""
+    bias = length_bias(pairs)
+    say("show-bias", longer=f"{bias.longer:,}", pairs=f"{len(pairs):,}", share=f"{bias.longer_share:.1%}",
+        shorter=f"{bias.shorter:,}", chosen=f"{bias.mean_chosen:.1f}", rejected=f"{bias.mean_rejected:.1f}",
+        difference=f"{bias.difference:+.1f}", low=f"{bias.low:+.1f}", high=f"{bias.high:+.1f}",
+        median=f"{bias.median_difference:+g}")  # fmt: skip

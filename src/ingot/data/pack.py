@@ -30,6 +30,8 @@ Ints = NDArray[np.int32]
 Bools = NDArray[np.bool_]
 Piece = tuple[Ints, Bools, int]
 """The ids of a document or chat, which of them are to be predicted, and its number, counted from 0."""
+Group = Sequence[Piece]
+"""Pieces that stand in one row, one behind the other."""
 Room = Callable[[int], int]
 """Tokens of a row to give a document of n tokens: at least n, and never fewer for a longer one. An objective that adds
 tokens to a document (`data/objectives`) asks for the room here, so that no token is ever cut off."""
@@ -116,6 +118,10 @@ class Rows:
         places = np.arange(step * size, (step + 1) * size)
         epochs, within = np.divmod(places, len(self))
         rows = np.concatenate([_order(len(self), seed, int(e))[within[epochs == e]] for e in np.unique(epochs)])
+        return self.take(rows)
+
+    def take(self, rows: NDArray[np.int64]) -> Batch:
+        """Some rows by their numbers."""
         return Batch(np.asarray(self.ids[rows]), np.asarray(self.segments[rows]), np.asarray(self.targets[rows]), rows)
 
 
@@ -175,6 +181,16 @@ def pieces_of(rows: Rows) -> Iterator[Piece]:
             yield ids[segments == segment], targets[segments == segment], number
 
 
+def pack_groups(
+    groups: Iterable[Sequence[tuple[Rendered, int]]], length: int, *, pad: int = 0, directory: Path | None = None
+) -> Rows:
+    """Pack rendered texts, each with its number, that a loss compares: those of a group lie in one row, one behind the
+    other. The caller has seen to it that each group fits into one. Raises `no-rows`."""
+    pieces = ([(np.asarray(text.ids, np.int32), np.asarray(text.mask, np.bool_), number) for text, number in group]
+              for group in groups)  # fmt: skip
+    return _pack(pieces, length, pad, int, directory, BUFFER_TOKENS)
+
+
 def open_rows(directory: Path) -> Rows:
     """The rows that packing wrote to a directory, mapped read-only."""
     shape = read_json(directory / _SHAPE)
@@ -220,7 +236,7 @@ def _cut(piece: Piece, length: int) -> Iterator[Piece]:
 
 
 def pack_pieces(
-    pieces: Iterator[Piece],
+    pieces: Iterable[Piece],
     length: int,
     pad: int,
     room: Room,
@@ -228,12 +244,18 @@ def pack_pieces(
     buffer_tokens: int = BUFFER_TOKENS,
 ) -> Rows:
     """Pack pieces, each into one row. Raises `no-rows` when nothing is to be predicted."""
+    return _pack(((piece,) for piece in pieces), length, pad, room, directory, buffer_tokens)
+
+
+def _pack(
+    groups: Iterator[Group], length: int, pad: int, room: Room, directory: Path | None, buffer_tokens: int
+) -> Rows:
     store = _Files(directory, length) if directory else _Memory(length)
-    buffer: list[Piece] = []
+    buffer: list[Group] = []
     size = 0
-    for piece in pieces:
-        buffer.append(piece)
-        size += len(piece[0])
+    for group in groups:
+        buffer.append(group)
+        size += sum(len(ids) for ids, _, _ in group)
         if size >= buffer_tokens:
             store.append(_fill(buffer, length, pad, room))
             buffer, size = [], 0
@@ -245,21 +267,21 @@ def pack_pieces(
     return rows
 
 
-def _fill(pieces: list[Piece], length: int, pad: int = 0, room: Room = int) -> Rows:
+def _fill(groups: list[Group], length: int, pad: int = 0, room: Room = int) -> Rows:
     """Lay the pieces out in rows; what room they have been given beyond their tokens is left at the rows' ends."""
-    bins = best_fit([room(len(ids)) for ids, _, _ in pieces], length)
+    bins = best_fit([sum(room(len(ids)) for ids, _, _ in group) for group in groups], length)
     shape = (len(bins), length)
     ids, segments = np.full(shape, pad, np.int32), np.full(shape, -1, np.int32)
     targets = np.zeros(shape, np.bool_)
-    for row, members in enumerate(bins):
+    rows = [[piece for member in members for piece in groups[member]] for members in bins]
+    for row, pieces in enumerate(rows):
         begin = 0
-        for segment, member in enumerate(members):
-            piece_ids, piece_targets, _ = pieces[member]
+        for segment, (piece_ids, piece_targets, _) in enumerate(pieces):
             end = begin + len(piece_ids)
             ids[row, begin:end], segments[row, begin:end] = piece_ids, segment
             targets[row, begin + 1 : end] = piece_targets[1:]
             begin = end
-    return Rows(ids, segments, targets, Members.of([[pieces[member][2] for member in members] for members in bins]))
+    return Rows(ids, segments, targets, Members.of([[number for _, _, number in pieces] for pieces in rows]))
 
 
 def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 Head = Callable[[Tensor], Tensor]
 """Hidden states (N, C) to logits (N, V)."""
@@ -63,13 +64,37 @@ def cross_entropy(
         return hidden_NC.sum() * 0.0
     with torch.enable_grad():
         probe = head(hidden_NC[:1].detach())
-    size = max(SMALLEST_PART, (part_numbers or PART_NUMBERS[hidden_NC.device.type]) // probe.shape[-1])
+    size = _part_size(probe, part_numbers)
     if len(targets_N) <= size:
         return part_loss(head, hidden_NC, targets_N)
     if not torch.is_grad_enabled():
         parts = zip(hidden_NC.split(size), targets_N.split(size), strict=True)
         return torch.stack([part_loss(head, *part) for part in parts]).sum()
     return _Parted.apply(head, part_loss, size, targets_N, hidden_NC, *_leaves(probe))
+
+
+def _part_size(logits: Tensor, part_numbers: int | None) -> int:
+    """Tokens in a part."""
+    return max(SMALLEST_PART, (part_numbers or PART_NUMBERS[logits.device.type]) // logits.shape[-1])
+
+
+def token_logprobs(head: Head, hidden_NC: Tensor, targets_N: Tensor, part_numbers: int | None = None) -> Tensor:
+    """log softmax(head(hidden))[target] of each token, (N,) float32, for losses that are no sum over tokens.
+
+    What weighs each token's gradient is known only after the last, so the logits of a part are computed again on the
+    way back instead of being kept: one more product with the head, and never more than a part's logits.
+    """
+    with torch.no_grad():
+        size = _part_size(head(hidden_NC[:1]), part_numbers)
+    parts = zip(hidden_NC.split(size), targets_N.split(size), strict=True)
+    if len(targets_N) <= size or not torch.is_grad_enabled():
+        return torch.cat([_logprobs(head, *part) for part in parts])
+    again = partial(checkpoint, _logprobs, head, use_reentrant=False, preserve_rng_state=False)
+    return torch.cat([again(*part) for part in parts])
+
+
+def _logprobs(head: Head, hidden_NC: Tensor, targets_N: Tensor) -> Tensor:
+    return -F.cross_entropy(head(hidden_NC).float(), targets_N, reduction="none")
 
 
 def _leaves(output: Tensor) -> list[Tensor]:

@@ -8,12 +8,10 @@ goes on bit for bit on CPU in fp32 (unless its length is given in minutes: the c
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,8 +24,10 @@ from ingot.data.objectives.lesson import Lesson
 from ingot.data.objectives.next_token import next_token
 from ingot.data.pack import Batch, Rows
 from ingot.model.network import Network
+from ingot.train.arrangement import arranged
 from ingot.train.check import check_rows
 from ingot.train.checkpoint import Place
+from ingot.train.criterion import Criterion, Loss
 from ingot.train.cross_entropy import PartLoss, compiled_loss, plain_loss
 from ingot.train.distributed.sharing import ALONE, Sharing
 from ingot.train.distributed.slices import norms
@@ -35,14 +35,13 @@ from ingot.train.health.gradients import Gradients, not_finite
 from ingot.train.health.recovery import Recovery
 from ingot.train.health.watch import LEAST_LOSS, Trouble, Watch
 from ingot.train.loss import Inputs, prediction_loss
-from ingot.train.machine import arrange_heap, choose_compile, fastest_attention
+from ingot.train.machine import arrange_heap, choose_compile
 from ingot.train.memory.running import Beginning, choose_checkpointing
 from ingot.train.metrics import Metrics, tail_loss
-from ingot.train.offload import Elsewhere, visiting
+from ingot.train.offload import Elsewhere
 from ingot.train.optimizers import Optimizers
 from ingot.train.plan import Plan, Result
 from ingot.train.random_state import RandomState, random_state, set_random_state
-from ingot.train.rematerialise import plainly, rematerialised
 from ingot.train.schedules import learning_rate
 
 SAVE_SECONDS = 60.0
@@ -51,9 +50,6 @@ LAYERS_EVERY = 10
 
 NAMED = 20
 """Documents of a batch that are named at most."""
-
-Loss = Callable[[Network, Inputs, PartLoss], Tensor]
-"""A lesson's loss, summed over its targets; it is told how to compute the loss of a part of them, plain or compiled."""
 
 After = Callable[[dict[str, Any]], None]
 """Told the line of each step once it is in the log; what it raises ends the run."""
@@ -91,13 +87,14 @@ class Run:
         place: Place,
         *,
         teach: Teach = plain_lesson,
-        loss: Loss = prediction_loss,
+        loss: Loss | Criterion = prediction_loss,
         name_of: Callable[[int], str] = str,
         sharing: Sharing = ALONE,
         after: After = go_on,
     ) -> None:
         self.network, self.rows, self.plan, self.place = network, rows, plan, place
-        self.teach, self.loss, self.name_of, self.sharing, self.after = teach, loss, name_of, sharing, after
+        self.teach, self.name_of, self.sharing, self.after = teach, name_of, sharing, after
+        self.criterion = loss if isinstance(loss, Criterion) else Criterion(loss)
         self.device = network.embedding.weight.device
         offloads = plan.options.offload != "none"
         self.optimizers = Optimizers(network, plan.options, Elsewhere(self.device, place.path) if offloads else None)
@@ -130,7 +127,7 @@ class Run:
         self._choose_checkpointing()
         arrange_heap(saving=bool(self.checkpointing) or self.plan.options.offload != "none")
         self._compile()
-        with self._arranged(), progress("train", 1.0) as advance:
+        with arranged(self.network, self.plan.options, self.checkpointing), progress("train", 1.0) as advance:
             while self.progress() < 1.0 or not self._ended_well():
                 line = self._one_step()
                 if line:
@@ -146,16 +143,6 @@ class Run:
         loss = tail_loss(self.place.metrics)
         chosen = bool(self.compiled), bool(self.checkpointing)
         return Result(self.step, self.targets, self.seconds, loss, *chosen, self.optimizers.bytes, events)
-
-    @contextlib.contextmanager
-    def _arranged(self) -> Iterator[None]:
-        """While the block runs, layers are kept and computed as the options say."""
-        options = self.plan.options
-        visits = options.offload == "layers" and self.device.type == "cuda"
-        call = visiting(partial(Tensor.to, device=self.device, non_blocking=True)) if visits else plainly
-        kept = rematerialised(self.network, self.checkpointing or visits, call)
-        with kept, fastest_attention(self.device):
-            yield
 
     def _one_step(self) -> dict[str, Any] | None:
         """One step; its line in the log, None where the step is passed over."""
@@ -183,20 +170,22 @@ class Run:
     def _line(
         self, lesson: Lesson, loss: float, rate: float, norm: float, by_layer: dict[str, float], spent: float
     ) -> dict[str, Any]:
+        told = self.criterion.numbers(self.sharing.world)
         layers = {"layers": {name: float(f"{value:.4g}") for name, value in by_layer.items()}}
         self.step, self.targets, self.seconds = self.step + 1, self.targets + lesson.num_targets, self.seconds + spent
         return {"step": self.step, "loss": loss, "lr": rate, "norm": norm, "targets": self.targets,
                 "seconds": round(self.seconds, 3), "tokens_per_second": round(lesson.num_tokens / spent, 1),
-                } | (layers if (self.step - 1) % LAYERS_EVERY == 0 else {})  # fmt: skip
+                } | told | (layers if (self.step - 1) % LAYERS_EVERY == 0 else {})  # fmt: skip
 
     def _lesson(self, step: int) -> Lesson:
         return self.teach(self.rows.batch(step, self.plan.batch_rows, self.plan.seed), self.plan.seed, step)
 
     def _accumulate(self, lesson: Lesson) -> float:
-        """Gradients of the mean loss over the lesson's targets, micro-batch by micro-batch; returns that mean."""
-        losses = []
+        """Gradients of the mean loss, micro-batch by micro-batch; returns that mean."""
+        losses, count = [], self.criterion.count(lesson)
+        self.criterion.begin(self.step)
         for part in self.sharing.parts(lesson, self.plan.options.micro_batches):
-            loss = self._loss(part) / lesson.num_targets
+            loss = self._loss(part) / count
             (loss * self.sharing.loss_scale).backward()
             losses.append(loss.detach())
         self.sharing.add_up()
@@ -205,7 +194,7 @@ class Run:
     def _loss(self, lesson: Lesson) -> Tensor:
         enabled = self.plan.precision != torch.float32
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled):
-            return self.loss(self.network, Inputs.of(lesson, self.device), self.part_loss)
+            return self.criterion(self.network, Inputs.of(lesson, self.device), self.part_loss)
 
     def _is_a_new_level(self, trouble: Trouble) -> bool:
         """A spike behind others whose batches were to blame: this is how the data is from here on."""
@@ -251,7 +240,7 @@ class Run:
     def _documents(self, lesson: Lesson) -> list[str]:
         """The documents of a batch by name, or its rows by number where rows do not know theirs."""
         numbers = dict.fromkeys(number for row in lesson.rows.tolist() for number in self.rows.documents(row))
-        names = [self.name_of(number) for number in numbers] or [f"row {row}" for row in lesson.rows.tolist()]
+        names = list(dict.fromkeys(map(self.name_of, numbers))) or [f"row {row}" for row in lesson.rows.tolist()]
         return names if len(names) <= NAMED else [*names[:NAMED], f"and {len(names) - NAMED} more"]
 
     def _failure(self, trouble: Trouble, lesson: Lesson, found: dict[str, Any]) -> IngotError:
@@ -276,8 +265,9 @@ class Run:
         now = random_state(self.device)
         set_random_state(done.random, self.device)
         lesson = self._lesson(done.step)
+        self.criterion.begin(done.step)
         parts = self.sharing.parts(lesson, self.plan.options.micro_batches)
-        loss = self.sharing.total_loss(sum(float(self._loss(part)) for part in parts) / lesson.num_targets)
+        loss = self.sharing.total_loss(sum(float(self._loss(part)) for part in parts) / self.criterion.count(lesson))
         self.sharing.settle()
         set_random_state(now, self.device)
         return not math.isfinite(loss) or loss > done.loss + LEAST_LOSS
@@ -294,7 +284,7 @@ class Run:
         self.checkpointing = wanted == "on"
         if wanted == "auto" and self.sharing.world.size == 1:
             random = random_state(self.device)
-            beginning = Beginning(self.network, self.plan, self.loss, self._lesson(0))
+            beginning = Beginning(self.network, self.plan, self.criterion, self._lesson(0))
             self.checkpointing = choose_checkpointing(beginning)
             set_random_state(random, self.device)
 
@@ -321,6 +311,7 @@ class Run:
 
     def _rehearse(self, lesson: Lesson) -> Tensor:
         """The work of a step without its effect."""
+        self.criterion.begin(0)
         loss = self._loss(lesson)
         loss.backward()
         self.optimizers.zero_grad()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ingot.data.objectives.lesson import Lesson
@@ -26,7 +27,7 @@ class Inputs:
     """A lesson as tensors: ids, positions, segments (B, T); the places that predict, flat, and what they must predict;
     the prefix and the encoder's side, where a lesson has them.
 
-    is_alone: every row is one document, with padding behind it at most; is_full: and none.
+    is_alone: every row is one document, with padding behind it at most; is_full: and none; rows: their numbers.
     """
 
     ids_BT: Tensor
@@ -36,6 +37,7 @@ class Inputs:
     targets_N: Tensor
     is_alone: bool
     is_full: bool
+    rows: NDArray[np.int64]
     prefix_BT: Tensor | None = None
     source_ids_BS: Tensor | None = None
     source_segments_BS: Tensor | None = None
@@ -50,7 +52,7 @@ class Inputs:
         return cls(
             _numbers(lesson.ids_BT, device), _numbers(segment_positions(lesson.segments_BT), device),
             _numbers(lesson.segments_BT, device), _numbers(predictors, device), _numbers(labels[predictors], device),
-            bool(lesson.segments_BT.max(initial=0) == 0), bool((lesson.segments_BT == 0).all()), *tensors,
+            bool(lesson.segments_BT.max(initial=0) == 0), bool((lesson.segments_BT == 0).all()), lesson.rows, *tensors,
         )  # fmt: skip
 
     @property
@@ -62,9 +64,12 @@ def prediction_loss(
     network: Network, inputs: Inputs, part_loss: PartLoss = plain_loss, part_numbers: int | None = None
 ) -> Tensor:
     """Sum of -log p(target), nats, float32 scalar. `part_numbers`: as in `cross_entropy`."""
-    hidden_BTC = _hidden(network, inputs)
-    predicting_NC = hidden_BTC.flatten(0, 1)[inputs.predictors_N]
-    return cross_entropy(network.head, predicting_NC, inputs.targets_N, part_loss, part_numbers)
+    return cross_entropy(network.head, predicting(network, inputs), inputs.targets_N, part_loss, part_numbers)
+
+
+def predicting(network: Network, inputs: Inputs) -> Tensor:
+    """Hidden states (N, C) of the places that predict something."""
+    return _hidden(network, inputs).flatten(0, 1)[inputs.predictors_N]
 
 
 def _hidden(network: Network, inputs: Inputs) -> Tensor:

@@ -12,23 +12,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from pydantic import model_validator
 
-from ingot.adapt.files import write_adapter
-from ingot.adapt.load import LanguageModel, load, open_reference, untied
-from ingot.adapt.methods import Settings
+from ingot.adapt.load import LanguageModel, open_reference, untied
 from ingot.core.errors import fail
 from ingot.core.files import refuse_nonempty
-from ingot.core.model_dir import Draft, ModelDir
+from ingot.core.model_dir import ModelDir
 from ingot.core.options import argument, option, required, verb
 from ingot.core.progress import say
 from ingot.data.objectives.catalogue import make_objective
 from ingot.data.objectives.options import ObjectiveName, ObjectiveOptions
 from ingot.data.pack import Rows
-from ingot.model.config import PREFIX_LM, ModelConfig
+from ingot.model.config import ModelConfig
 from ingot.model.network import Network, form_of
-from ingot.model.nf4_linear import is_in_nf4, num_parameters
+from ingot.model.nf4_linear import num_parameters
 from ingot.train.account import Account
 from ingot.train.checkpoint import Place, identity
 from ingot.train.corpus import Corpus, CorpusOptions, once, prepare
@@ -41,17 +38,14 @@ from ingot.train.loop import After, Run
 from ingot.train.machine import default_device
 from ingot.train.method import (
     RANK,
-    TUNED,
     LoRAOptions,
     Method,
     PromptOptions,
     begin_from_text,
     held_in,
-    put_on_or_free,
     rate_of,
     refuse_idle,
     refuse_in_nf4,
-    settings_of,
 )
 from ingot.train.offload import move
 from ingot.train.optimizers.groups import freeze
@@ -61,7 +55,8 @@ from ingot.train.search.options import SearchOptions
 from ingot.train.search.page import record as record_search
 from ingot.train.search.search import Found, Learner, Ready, search
 from ingot.train.settings import TrainingOptions
-from ingot.train.write import measure, prove, record, write_model
+from ingot.train.tuned import begin_tuning, write_tuned
+from ingot.train.write import measure, record
 
 BATCH_TOKENS = 2048
 
@@ -123,7 +118,7 @@ def tune(options: TuneOptions) -> ModelDir:
     sharing.spread_chance(options.seed, 0)
     run = Run(network, corpus.rows, plan, place, teach=objective.lesson, name_of=corpus.names, sharing=sharing)
     result = run.go(resumed)
-    network = sharing.gathered(network, lambda: _begin(options, ready.held)[0].network)
+    network = sharing.gathered(network, lambda: begin_tuning(options, ready.held)[0].network)
     model = dataclasses.replace(model, network=network)
     if not world.is_first:
         world.wait()
@@ -134,7 +129,7 @@ def tune(options: TuneOptions) -> ModelDir:
         draft.data.extend(corpus.sources)
         record(draft, model.network, corpus.rows, result, place)
         corpus.account.prove(draft, corpus.rows, model.tokenizer)
-        _write(draft, model, ready)
+        write_tuned(draft, model, ready.settings, marked(untied(model), objective), ready.held)
         measure(draft, model, objective, corpus.heldout, ready.length)
         lost = forgetting.end(draft, model, objective)
         if found is not None:
@@ -159,7 +154,7 @@ def _ready(options: TuneOptions, place: Place, world: World) -> Ready:
     config = ModelConfig.read(base.config, base.path / "config.json")
     precision = precision_of(options, config.hidden_size, place, world)
     held = held_in(base, options.method, options.lora, precision)
-    model, settings = _begin(options, held)
+    model, settings = begin_tuning(options, held)
     length, form = window(model, options.length), form_of(model.config)
     objective = make_objective(options.objective, model.tokenizer, length, form, options.objectives, model.start_id)
     check_directions(model.config, model.model_dir.path, objective)
@@ -201,17 +196,6 @@ def _read(options: TuneOptions, ready: Ready, directory: Path) -> Corpus:
     return prepare(account, model.tokenizer, objective, length, share, options.seed, directory)
 
 
-def _begin(options: TuneOptions, held: torch.dtype) -> tuple[LanguageModel, Settings | None]:
-    """The model before it is tuned, and the adapter that lies on it; None when every weight trains."""
-    model = load(options.model, dtype=held, nf4=options.method == "qlora")
-    torch.manual_seed(options.seed)
-    settings = None
-    if options.method != "full":
-        settings = settings_of(options.method, options.rank, options.lora, options.prompt, model.config)
-    put_on_or_free(model, settings)
-    return model, settings
-
-
 def _rate(options: TuneOptions, model: LanguageModel) -> float:
     """The method's learning rate for a model of this width."""
     return rate_of(options.method, model.config.hidden_size, options.prompt.projection is not None)
@@ -229,18 +213,3 @@ def _tell_plan(options: TuneOptions, corpus: Corpus, plan: Plan, network: Networ
         trained=f"{sum(p.numel() for p in parameters if p.requires_grad):,}", lr=f"{plan.lr:.2g}",
         batch=f"{plan.batch_rows * corpus.rows.length:,}", steps=f"{plan.max_steps:,}",
         precision=str(plan.precision).removeprefix("torch."))  # fmt: skip
-
-
-def _write(draft: Draft, model: LanguageModel, ready: Ready) -> None:
-    """The adapter or the model, re-opened and compared with what is in memory."""
-    settings, objective = ready.settings, ready.objective
-    if settings is None:
-        draft.copy_text_files(model.model_dir)
-        write_model(draft, model.network, marked(model.model_dir.config | untied(model), objective), model.model_dir)
-        prove(draft, model.network, load(draft.path), "the re-opened directory with the model in memory")
-        return
-    write_adapter(draft, model.network, TUNED, settings, model.model_dir, model.adapter_dirs)
-    if objective.both_ways and not model.config.prefix_lm:
-        draft.numbers[PREFIX_LM] = True
-    reopened = load(f"{model.reference}+{draft.path}", dtype=ready.held, nf4=is_in_nf4(model.network))
-    prove(draft, model.network, reopened, "the base with the re-opened adapter, with the model in memory")

@@ -18,7 +18,7 @@ from ingot.core.model_dir import read_json
 from ingot.core.options import Options, argument, option, required, verb
 from ingot.core.progress import say, tell, warn
 from ingot.core.report import Interval, Report
-from ingot.data.bias import length_bias
+from ingot.data.bias import tell_bias
 from ingot.data.records import place, places
 from ingot.data.show.figures import bin_name, bins, numbers
 from ingot.data.show.keep import keep, refuse_taken
@@ -102,11 +102,7 @@ def _tell(found: Survey, figures: dict[str, Any]) -> None:
         longest=f"{figures['longest_tokens']:,}")  # fmt: skip
     tell(histogram([(bin_name(low, high), count) for low, high, count in bins([one.size for one in found.ready])]))
     if found.kind == "pairs":
-        bias = length_bias([one.pair for one in found.ready])
-        say("show-bias", longer=f"{bias.longer:,}", pairs=f"{len(found.ready):,}", share=f"{bias.longer_share:.1%}",
-            shorter=f"{bias.shorter:,}", chosen=f"{bias.mean_chosen:.1f}", rejected=f"{bias.mean_rejected:.1f}",
-            difference=f"{bias.difference:+.1f}", low=f"{bias.low:+.1f}", high=f"{bias.high:+.1f}",
-            median=f"{bias.median_difference:+g}")  # fmt: skip
+        tell_bias([one.pair for one in found.ready])
     if "filled_share" in figures:
         say("show-packed", length=found.length, filled=f"{figures['filled_share']:.1%}",
             alone=f"{figures['filled_alone_share']:.1%}")  # fmt: skip

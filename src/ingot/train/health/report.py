@@ -54,12 +54,26 @@ def _plots(steps: Sequence[Line]) -> Iterator[Section]:
                              ("lr", "train-plot-lr", ""), ("tokens_per_second", "train-plot-speed", "")):  # fmt: skip
         series = _series(text(title), places, [line[key] for line in steps], largest=key == "norm")
         yield Plot(title=text(title), kind="line", series=[series], x_label=step, y_label=text(unit) if unit else "")
+    yield from _preferences(steps, step, places)
     layered = [line for line in steps if "layers" in line]
     if layered:
         places = [line["step"] for line in layered]
         names = _evenly(list(layered[0]["layers"]))
         drawn = [_series(name, places, [line["layers"].get(name) for line in layered]) for name in names]
         yield Plot(title=text("train-plot-layers"), kind="line", series=drawn, x_label=step)
+
+
+def _preferences(steps: Sequence[Line], step: str, places: list[int]) -> Iterator[Section]:
+    """What only preference tuning says of its steps."""
+    if not any("accuracy" in line for line in steps):
+        return
+    for key, title in (("margin", "train-plot-margin"), ("accuracy", "train-plot-accuracy")):
+        series = _series(text(title), places, [line.get(key) for line in steps])
+        yield Plot(title=text(title), kind="line", series=[series], x_label=step)
+    answers = [_series(text(f"train-{key}"), places, [line.get(key) for line in steps])
+               for key in ("chosen", "rejected")]  # fmt: skip
+    yield Plot(title=text("train-plot-answers"), kind="line", series=answers, x_label=step,
+               y_label=text("train-unit-nats"))  # fmt: skip
 
 
 def _evenly(names: list[str]) -> list[str]:

@@ -30,7 +30,7 @@ from ingot.train.memory.setting import FLOAT, Device, Setting, loop_flags
 from ingot.train.plan import Plan
 
 if TYPE_CHECKING:
-    from ingot.train.loop import Loss
+    from ingot.train.criterion import Criterion
     from ingot.train.memory.predict import Needs
 
 SPARE = 1.12
@@ -39,11 +39,11 @@ SPARE = 1.12
 
 @dataclass(frozen=True)
 class Beginning:
-    """A run that is about to begin: its network, its plan, its loss, and this process's part of the first step."""
+    """A run that is about to begin: its network, its plan, its criterion, and this process's part of the first step."""
 
     network: Network
     plan: Plan
-    loss: Loss
+    criterion: Criterion
     lesson: Lesson
 
     @property
@@ -72,7 +72,7 @@ class Beginning:
         return replace(training(setting, 0.0, scene), weights=0.0)
 
     def _loss(self, network: Network, inputs: Inputs, part_numbers: int) -> Tensor:
-        return self.loss(network, inputs, plain_loss)
+        return self.criterion(network, inputs, plain_loss)
 
     def bound(self) -> float:
         """Bytes that the first step stays far below: every layer keeps what it reads and gives four times, and all

@@ -1,0 +1,1 @@
+"""Preference tuning: what is learnt from pairs of answers, or from answers labelled good and bad."""
