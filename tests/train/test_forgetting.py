@@ -176,7 +176,7 @@ def test_a_resumed_run_does_not_measure_before_again(
     whole = tuned(root, tmp_path / "whole")
     out = tmp_path / "killed"
     with monkeypatch.context() as patched:
-        patched.setattr("ingot.train.tune._write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr("ingot.train.tune.write_tuned", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             tuned(root, out)
     kept = Place.beside(out).path / measure.FILE
