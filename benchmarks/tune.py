@@ -5,8 +5,9 @@
     python benchmarks/tune.py --peers peers/bin/python --shape 0.5b --steps 6 --turns 2
 
 A Qwen-shaped model with random weights stored in bf16, LoRA of rank 16 on every linear layer, lengths drawn as
-instruction sets have them. Ingot packs the conversations of a step into rows. TRL pads them, on its grouped sides in
-micro-batches by length. Either way the loss is the mean over the tokens of the answers, so the losses must agree.
+instruction sets have them. Ingot packs the conversations of a step into rows. The peers, PEFT under TRL's SFTTrainer
+and under transformers' own Trainer, pad them, on their grouped sides in micro-batches by length. Either way the loss is
+the mean over the tokens of the answers, so the losses must agree.
 Tokens are those of conversations, padding is none. Each side runs in a process of its own, the sides take turns.
 """
 
@@ -27,10 +28,10 @@ from typing import Any, NamedTuple
 
 SIDES = (
     "ingot", "ingot-checkpointing", "ingot-qlora", "trl", "trl-grouped", "trl-grouped-compile",
-    "trl-grouped-checkpointing",
+    "trl-grouped-checkpointing", "trainer-grouped", "trainer-grouped-compile", "trainer-grouped-checkpointing",
 )  # fmt: skip
 GROUPS = 4
-"""Micro-batches of TRL's grouped sides, in which conversations of a step stand by length, so that less is padded."""
+"""Micro-batches of the grouped sides, in which conversations of a step stand by length, so that less is padded."""
 
 WARMUP = 3
 RATE = 1e-3
@@ -93,7 +94,7 @@ def run_ingot(folder: Path, plan: dict[str, Any], side: str) -> dict[str, Any]:
     network = begin_ingot(folder, side).to(default_device())
     options = LoopOptions(
         weight_decay=0.0, warmup=0.0, final=1.0, compile="on", micro_batches=plan["micro_batches"],
-        checkpointing=side.endswith("checkpointing"),
+        checkpointing="on" if side.endswith("checkpointing") else "off",
     )  # fmt: skip
     ordered = InOrder(rows.ids, rows.segments, rows.targets, rows.members)
     with tempfile.TemporaryDirectory() as beside:
@@ -121,13 +122,12 @@ def begin_ingot(folder: Path, side: str) -> Any:
     return network
 
 
-def run_trl(folder: Path, plan: dict[str, Any], side: str) -> dict[str, Any]:
-    """TRL's SFTTrainer on a PEFT model whose base is held in bf16."""
+def run_peft(folder: Path, plan: dict[str, Any], side: str) -> dict[str, Any]:
+    """A PEFT model whose base is held in bf16, trained by TRL's SFTTrainer or by transformers' Trainer."""
     import torch
     from datasets import Dataset
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, TrainerCallback
-    from trl import SFTConfig, SFTTrainer
+    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Trainer, TrainerCallback, TrainingArguments
 
     times: list[float] = []
     losses: list[float] = []
@@ -145,32 +145,55 @@ def run_trl(folder: Path, plan: dict[str, Any], side: str) -> dict[str, Any]:
             if logs and "loss" in logs:
                 losses.append(float(logs["loss"]))
 
-    class Ordered(SFTTrainer):
-        def get_train_dataloader(self) -> Any:
+    def ordered(kind: Any) -> Any:
+        def loader(self: Any) -> Any:
             return torch.utils.data.DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=self.data_collator)
+
+        return type("Ordered", (kind,), {"get_train_dataloader": loader})
 
     base = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.bfloat16)
     if torch.cuda.is_available():
         base = base.cuda()
     model = PeftModel.from_pretrained(base, folder / "adapter", is_trainable=True)
     found = chats(plan["vocab"], plan["count"], plan["length"])
-    data = Dataset.from_dict({
-        "input_ids": [chat.ids for chat in found],
-        "completion_mask": [[int(at >= chat.answer) for at in range(len(chat.ids))] for chat in found],
-    })  # fmt: skip
     groups = GROUPS if "grouped" in side else 1
     batches = [part for numbers in plan["documents"] for part in grouped(numbers, found, groups)]
-    arguments = SFTConfig(
-        output_dir=tempfile.mkdtemp(), use_cpu=not torch.cuda.is_available(), bf16=True,
-        torch_compile=side.endswith("compile"), gradient_checkpointing=side.endswith("checkpointing"),
-        max_steps=plan["steps"], learning_rate=RATE, lr_scheduler_type="constant", weight_decay=0.0, adam_beta2=0.95,
-        adam_epsilon=1e-8, max_grad_norm=1.0, optim="adamw_torch_fused", logging_steps=1, save_strategy="no",
-        report_to=[], disable_tqdm=True, max_length=None, completion_only_loss=True, per_device_train_batch_size=1,
-        remove_unused_columns=False, gradient_accumulation_steps=groups,
-    )  # fmt: skip
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "model")
-    Ordered(model, arguments, train_dataset=data, processing_class=tokenizer, callbacks=[Clock()]).train()
+    how = {
+        "output_dir": tempfile.mkdtemp(), "use_cpu": not torch.cuda.is_available(), "bf16": True, "report_to": [],
+        "torch_compile": side.endswith("compile"), "gradient_checkpointing": side.endswith("checkpointing"),
+        "max_steps": plan["steps"], "learning_rate": RATE, "lr_scheduler_type": "constant", "weight_decay": 0.0,
+        "adam_beta2": 0.95, "adam_epsilon": 1e-8, "max_grad_norm": 1.0, "optim": "adamw_torch_fused",
+        "logging_steps": 1, "save_strategy": "no", "disable_tqdm": True, "per_device_train_batch_size": 1,
+        "remove_unused_columns": False, "gradient_accumulation_steps": groups,
+    }  # fmt: skip
+    clock = {"callbacks": [Clock()]}
+    if side.startswith("trl"):
+        from trl import SFTConfig, SFTTrainer
+
+        data = Dataset.from_dict({
+            "input_ids": [chat.ids for chat in found],
+            "completion_mask": [[int(at >= chat.answer) for at in range(len(chat.ids))] for chat in found],
+        })  # fmt: skip
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "model")
+        arguments = SFTConfig(**how, max_length=None, completion_only_loss=True)
+        ordered(SFTTrainer)(model, arguments, train_dataset=data, processing_class=tokenizer, **clock).train()
+    else:
+        arguments = TrainingArguments(**how)
+        ordered(Trainer)(model, arguments, train_dataset=found, data_collator=padded, **clock).train()
     return {"loss": losses, "seconds": times}
+
+
+def padded(batch: list[Chat]) -> dict[str, Any]:
+    """A batch as transformers takes it."""
+    import torch
+
+    width = max(len(chat.ids) for chat in batch)
+    ids, labels, mask = (torch.full((len(batch), width), value) for value in (1, -100, 0))
+    for row, chat in enumerate(batch):
+        there = torch.tensor(chat.ids)
+        ids[row, : len(there)], mask[row, : len(there)] = there, 1
+        labels[row, chat.answer : len(there)] = there[chat.answer :]
+    return {"input_ids": ids, "labels": labels, "attention_mask": mask}
 
 
 def grouped(numbers: list[int], found: list[Chat], groups: int) -> list[list[int]]:
@@ -190,7 +213,7 @@ def child(side: str, folder: Path) -> None:
     torch.set_num_threads(int(os.environ.get("THREADS", os.cpu_count() or 1)))
     torch.manual_seed(0)
     plan = json.loads((folder / "plan.json").read_text())
-    result = (run_ingot if side.startswith("ingot") else run_trl)(folder, plan, side)
+    result = (run_ingot if side.startswith("ingot") else run_peft)(folder, plan, side)
     peak = torch.cuda.max_memory_reserved() if torch.cuda.is_available() else None
     found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 if peak is None else peak
     print(json.dumps(result | {"peak_mib": found / 2**20}))
@@ -332,7 +355,11 @@ def main() -> None:
             for side in args.sides:
                 found = turn(side, folder, args.peers)
                 turns[side].append(found)
-                print(side, number, f"{found['peak_mib']:.0f} MiB", *(f"{s:.3f}" for s in found["seconds"]), flush=True)
+                told = [
+                    f"{loss:.4f} in {second:.3f} s"
+                    for loss, second in zip(found["loss"], found["seconds"], strict=True)
+                ]
+                print(side, number, f"{found['peak_mib']:.0f} MiB", ", ".join(told), flush=True)
     result = {
         "date": datetime.date.today().isoformat(), "hardware": hardware(), "torch": torch.__version__,
         "shape": args.shape, "rows": args.rows, "length": args.length, "micro_batches": args.micro_batches,

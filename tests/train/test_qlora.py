@@ -21,7 +21,7 @@ from ingot.core.errors import IngotError
 from ingot.core.model_dir import Draft, ModelDir
 from ingot.model.network import Network
 from ingot.model.nf4_linear import NF4Linear, is_in_nf4
-from ingot.train import tuned
+from ingot.train import tuned as tuned_module
 from ingot.train.loop import Run
 from ingot.train.tune import TuneOptions
 from ingot.train.write import prove
@@ -70,7 +70,7 @@ def test_the_adapter_is_of_its_base_in_four_bits(
         held.append(network)
         prove(draft, network, *rest)
 
-    monkeypatch.setattr(tuned, "prove", proven)
+    monkeypatch.setattr(tuned_module, "prove", proven)
     adapter = tuned(folder, base, tmp_path / "a")
     (network,) = held
     fresh = load(folder / base, nf4=True)
@@ -95,7 +95,7 @@ def test_the_adapter_is_of_its_base_in_four_bits(
 def test_the_proof_compares_with_the_base_in_four_bits(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuned, "is_in_nf4", lambda network: False)
+    monkeypatch.setattr(tuned_module, "is_in_nf4", lambda network: False)
     with pytest.raises(IngotError, match="model in memory") as caught:
         tuned(folder, "llama", tmp_path / "a")
     assert caught.value.code == "not-proven"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ingot.core.hallmark import Hallmark, Step
 from ingot.core.model_dir import split_reference
 
-LEARNING = {"pretrain", "tune"}
+LEARNING = {"pretrain", "tune", "prefer", "context extend"}
 """Verbs that learn from their data; others only measure on it."""
 
 

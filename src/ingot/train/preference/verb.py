@@ -24,6 +24,9 @@ from ingot.core.files import refuse_nonempty
 from ingot.core.model_dir import Draft, ModelDir
 from ingot.core.options import argument, option, required, verb
 from ingot.core.progress import say, warn
+from ingot.data.objectives.catalogue import make_objective
+from ingot.data.objectives.objective import Objective
+from ingot.data.objectives.options import ObjectiveOptions
 from ingot.model.config import ModelConfig
 from ingot.model.network import form_of
 from ingot.model.nf4_linear import num_parameters
@@ -31,6 +34,8 @@ from ingot.train.checkpoint import Place, identity
 from ingot.train.corpus import Corpus, once
 from ingot.train.distributed.sharing import Sharing, share
 from ingot.train.distributed.world import World
+from ingot.train.forgetting.measure import Forgetting, Subject, tell
+from ingot.train.forgetting.options import ForgettingOptions
 from ingot.train.loop import Run
 from ingot.train.machine import default_device
 from ingot.train.method import (
@@ -80,6 +85,7 @@ class PreferOptions(TrainingOptions):
     prompt: PromptOptions = option(PromptOptions(), "what is put in front of every text (prefix, prompt)")
     length: int | None = option(None, "window in tokens; by default the model's own, at most 4096", ge=8)
     pairs: PairOptions = option(PairOptions(), "what is trained on and what is held out")
+    forgetting: ForgettingOptions = option(ForgettingOptions(), "what forgetting is measured on")
 
     @model_validator(mode="after")
     def _every_option_acts(self) -> Self:
@@ -99,6 +105,8 @@ class Beginning:
     """What a run is made of, once all that can be refused was looked at. `numbers` are for the hallmark."""
 
     corpus: Corpus
+    objective: Objective
+    forgetting: Forgetting
     preferences: Preferences
     plan: Plan
     sharing: Sharing
@@ -142,10 +150,12 @@ def prefer(options: PreferOptions) -> ModelDir:
         draft.numbers |= numbers
         _record(draft, model, begun.corpus, result, place)
         write_tuned(draft, model, settings, untied(model), held)
+        lost = begun.forgetting.end(draft, model, begun.objective)
     place.remove()
     world.wait()
     say("preferred", loss=f"{result.loss:.3f}", accuracy=f"{draft.numbers['accuracy']:.1%}",
         margin=f"{draft.numbers.get('margin', math.nan):.3f}")  # fmt: skip
+    tell(lost)
     return ModelDir.open(options.out)
 
 
@@ -165,6 +175,9 @@ def _begin(options: PreferOptions, model: LanguageModel, settings: Settings | No
     corpus = once(world, place, read)
     preferences = Preferences.open(place.path / f"rows-{world.machine}")
     begin_from_text(model, options.prompt, corpus.rows)
+    objective = make_objective("next-token", model.tokenizer, length, "decoder", ObjectiveOptions())
+    subject = partial(Subject.of, options.forgetting.general, options.data, model, length)
+    forgetting = world.agree(lambda: Forgetting.begin(subject(), model, objective, place.path))
     move(network, options.loop, default_device(), place.path, world)
     plan = _plan(options, corpus, model, world, precision)
     sharing = share(network, options.loop, world)
@@ -177,7 +190,7 @@ def _begin(options: PreferOptions, model: LanguageModel, settings: Settings | No
         numbers = _start(options, check_reference(reference, preferences, scorer, None if begins_as_base else without))
     heldout = preferences.heldout
     before = None if heldout is None else scorer.score(heldout, "held out", without)
-    return Beginning(corpus, preferences, plan, sharing, scorer, reference, before, numbers)
+    return Beginning(corpus, objective, forgetting, preferences, plan, sharing, scorer, reference, before, numbers)
 
 
 def _start(options: PreferOptions, difference: float) -> dict[str, Any]:
