@@ -47,7 +47,7 @@ class DoRALayer(LoRALayer):
         if kept is not x:
             out = F.linear(kept, self._rows(x.dtype), bias)
         plain = out if bias is None else out - bias
-        turned = (factor * (plain + self.scale * self.update(kept))).to(out.dtype)
+        turned = (factor * self.added(plain, kept)).to(out.dtype)
         return turned if bias is None else turned + bias
 
     def merged(self, part: str, dtype: torch.dtype) -> Tensor:

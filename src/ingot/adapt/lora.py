@@ -40,12 +40,14 @@ class LoRALayer(Wrapped):
         self.rank, self.scale, self.dropout = rank, scale, dropout
 
     def changed(self, x: Tensor, out: Tensor) -> Tensor:
-        return out + self.scale * self.update(F.dropout(x, self.dropout, self.training))
+        return self.added(out, F.dropout(x, self.dropout, self.training))
 
-    def update(self, x: Tensor) -> Tensor:
-        """B A x, in the numbers of x."""
-        inner = F.linear(x, self.lora_A.weight.to(x.dtype))
-        return F.linear(inner, self.lora_B.weight.to(inner.dtype))
+    def added(self, out: Tensor, x: Tensor) -> Tensor:
+        """out + scale B A x. The second product adds to what is there, which a sum of its own would read and write once
+        more."""
+        inner = F.linear(x, self.lora_A.weight.to(x.dtype)).flatten(0, -2)
+        outer = self.lora_B.weight.to(inner.dtype).t()
+        return torch.addmm(out.flatten(0, -2), inner, outer, alpha=self.scale).view(out.shape)
 
     def delta(self, dtype: torch.dtype) -> Tensor:
         """The update of the weight, (out, in)."""
