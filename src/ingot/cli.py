@@ -12,16 +12,24 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated, Any
 
 from ingot.core.errors import IngotError
 from ingot.core.language import option_help, text, verb_help
-from ingot.core.verbs import VERBS, find_verb
+from ingot.core.verbs import VERBS, find_verb, group_members
 
 if TYPE_CHECKING:
     from ingot.core.options import Options, Verb
 
-WRONG_COMMAND = {"unknown-verb", "unknown-option", "missing-option", "too-many-arguments", "bad-command-line"}
+WRONG_COMMAND = {
+    "unknown-verb",
+    "verb-group",
+    "unknown-option",
+    "missing-option",
+    "too-many-arguments",
+    "bad-command-line",
+}
 """Errors of the command line itself: exit status 2."""
 
 
@@ -54,7 +62,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     if not arguments or arguments[0] in {"--help", "-h", "help"}:
-        print(overview())
+        print(overview(VERBS))
+        return 0
+    if arguments[0] not in VERBS and arguments[1:] in (["--help"], ["-h"]) and group_members(arguments[0]):
+        print(overview(group_members(arguments[0])))
         return 0
     if arguments[0] == "--version":
         import importlib.metadata
@@ -71,15 +82,15 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def split_verb(arguments: list[str]) -> tuple[str, list[str]]:
-    """The longest verb the words begin with, and the remaining words."""
+    """The longest verb the words begin with, and the remaining words. The first word of a group takes the next."""
     two = " ".join(arguments[:2])
-    return (two, arguments[2:]) if two in VERBS else (arguments[0], arguments[1:])
+    return (two, arguments[2:]) if two in VERBS or group_members(two) else (arguments[0], arguments[1:])
 
 
-def overview() -> str:
-    """What `ingot --help` prints: one line a verb."""
-    width = max(map(len, VERBS)) + 2
-    lines = [f"  {name:<{width}}{verb_help(name)}" for name in VERBS]
+def overview(names: Collection[str]) -> str:
+    """What `ingot --help` prints, of all verbs or those of a group: one line a verb."""
+    width = max(map(len, names)) + 2
+    lines = [f"  {name:<{width}}{verb_help(name)}" for name in names]
     return "\n".join([text("overview-head"), "", *lines, "", text("overview-tail")])
 
 

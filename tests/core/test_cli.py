@@ -56,10 +56,20 @@ def test_failed_verdict_is_exit_status_1(shop: Shop, capsys: pytest.CaptureFixtu
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["passed"] is False
 
 
+def test_help_of_a_group(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["plan", "--help"]) == 0
+    printed = capsys.readouterr().out
+    named = [line.strip().split("  ")[0] for line in printed.splitlines() if line.startswith("  plan")]
+    assert named == ["plan memory", "plan params", "plan scale"]
+    assert "pretrain" not in printed
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
         (["wrold"], 2, "'wrold'; did you mean world? [unknown-verb]"),
+        (["plan"], 2, "no verb 'plan'; there are plan memory, plan params, plan scale [verb-group]"),
+        (["adapters", "merge", "x"], 2, "'adapters merge'; there are merge, adapters add, adapters extract, "),
         (["world", "x", "--peeple", "3"], 2, "did you mean --people? [unknown-option]"),
         (["world"], 2, "[missing-option]"),
         (["world", "x", "--people", "many"], 2, "[bad-command-line]"),

@@ -50,12 +50,22 @@ VERBS = {
 
 
 def find_verb(name: str) -> Verb[Any, Any]:
-    """Import and return a verb. Raises `unknown-verb` with the nearest name."""
+    """Import and return a verb. Raises `unknown-verb` with the nearest name, `verb-group` with those of a group."""
+    if name not in VERBS and (members := group_members(name)):
+        raise fail("verb-group", name=name, verbs=", ".join(members))
     if name not in VERBS:
         raise fail("unknown-verb", name=name, nearest=nearest(name, VERBS))
     module, _, attribute = VERBS[name].partition(":")
     found: Verb[Any, Any] = getattr(importlib.import_module(module), attribute)
     return found
+
+
+def group_members(name: str) -> list[str]:
+    """The verbs that begin with the same word, where it is one that never stands alone; before them the verb that the
+    other word is by itself."""
+    first, _, second = name.partition(" ")
+    members = sorted(verb for verb in VERBS if verb.startswith(f"{first} "))
+    return [second, *members] if members and second in VERBS else members
 
 
 def python_name(name: str) -> str:
