@@ -125,8 +125,9 @@ class Run:
         self.optimizers.tell(self.plan.lr)
         self.network.train()
         self._choose_checkpointing()
-        arrange_heap(saving=bool(self.checkpointing) or self.plan.options.offload != "none")
+        self._arrange_heap()
         self._compile()
+        self._arrange_heap()
         with arranged(self.network, self.plan.options, self.checkpointing), progress("train", 1.0) as advance:
             while self.progress() < 1.0 or not self._ended_well():
                 line = self._one_step()
@@ -287,6 +288,11 @@ class Run:
             beginning = Beginning(self.network, self.plan, self.criterion, self._lesson(0))
             self.checkpointing = choose_checkpointing(beginning)
             set_random_state(random, self.device)
+
+    def _arrange_heap(self) -> None:
+        """Memory is saved where that was asked for, but for compiled steps: they leave few holes (LOG.md)."""
+        saves = bool(self.checkpointing) or self.plan.options.offload != "none"
+        arrange_heap(saving=saves and not self.compiled)
 
     def _compile(self) -> None:
         """Decide once, and remember it: compiled and plain steps differ in the last bit."""
