@@ -42,6 +42,9 @@ TUNED = "tuned"
 
 RANK = 16
 
+MOST_IN_FRONT, PART_IN_FRONT = 32, 8
+"""Tokens in front of every text by default: so many, and at most one in so many of the model's window."""
+
 
 class LoRAOptions(Options):
     """The low-rank update."""
@@ -55,7 +58,9 @@ class LoRAOptions(Options):
 class PromptOptions(Options):
     """What prefix and prompt tuning put in front of every text."""
 
-    tokens: int = option(16, "how many tokens it is long", ge=1)
+    tokens: int | None = option(
+        None, "how many tokens it is long; by default 32, at most an eighth of the window", ge=1
+    )
     text: str | None = option(None, "text it starts from; by default the beginning of the data")
     projection: int | None = option(None, "width of a network behind the prefix while it is trained (prefix)", ge=1)
 
@@ -85,14 +90,19 @@ def refuse_in_nf4(method: Method, loop: LoopOptions) -> None:
 def settings_of(method: Method, rank: int, lora: LoRAOptions, prompt: PromptOptions, config: ModelConfig) -> Settings:
     """The adapter that a method and its options describe."""
     if method == "prefix":
-        return Prefix(prompt.tokens, prompt.projection)
+        return Prefix(prompt.tokens or tokens_in_front(config.max_length), prompt.projection)
     if method == "prompt":
-        return Prompt(prompt.tokens)
+        return Prompt(prompt.tokens or tokens_in_front(config.max_length))
     if method == "ia3":
         return IA3.of(config)
     kind = DoRA if method == "dora" else LoRA
     alpha = lora.alpha or ALPHAS[method]
     return kind(rank, alpha, lora.dropout, Targets.of(lora.targets, lora.save), rslora=method == "rslora")
+
+
+def tokens_in_front(window: int) -> int:
+    """How many tokens stand in front of every text by default, in a window of so many."""
+    return max(1, min(MOST_IN_FRONT, window // PART_IN_FRONT))
 
 
 def put_on_or_free(model: LanguageModel, settings: Settings | None) -> None:

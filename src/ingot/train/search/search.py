@@ -31,10 +31,10 @@ from ingot.train.checkpoint import Place
 from ingot.train.corpus import Corpus
 from ingot.train.heldout import rows_loss
 from ingot.train.loop import After, Run, go_on
-from ingot.train.method import TUNED
+from ingot.train.method import PART_IN_FRONT, TUNED
 from ingot.train.plan import Plan
 from ingot.train.search.options import SearchOptions
-from ingot.train.search.space import PART, Among, Space, changed, given_options, search_space, shown
+from ingot.train.search.space import Among, Space, changed, given_options, search_space, shown
 from ingot.train.search.study import Curve, Proposal, Study, Trial
 from ingot.train.settings import TrainingOptions
 
@@ -148,7 +148,7 @@ def _space(options: O, learner: Learner[O], place: Place) -> tuple[Space, O]:
     window = ready.model.config.max_length
     room = window - ready.length if "length" in given else window
     space = search_space(
-        learner.method, learner.rate(ready.model), ready.model.network, min(room, window // PART), given
+        learner.method, learner.rate(ready.model), ready.model.network, min(room, window // PART_IN_FRONT), given
     )
     if not space:
         raise fail("search-nothing-left", method=learner.method)

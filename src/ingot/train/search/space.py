@@ -15,7 +15,8 @@ from torch import nn
 from ingot.adapt.targets import ALL_LINEAR, HEADS, candidates
 from ingot.adapt.wrapped import is_linear
 from ingot.core.options import Options
-from ingot.train.method import IN_FRONT, LOW_RANK, RANK, PromptOptions
+from ingot.model.network import Network
+from ingot.train.method import IN_FRONT, LOW_RANK, RANK, tokens_in_front
 
 O = TypeVar("O", bound=Options)  # noqa: E741
 
@@ -26,8 +27,6 @@ WIDTH = 10.0
 
 RANKS = (4, 8, 16, 32, 64)
 TOKENS = (4, 8, 16, 32, 64)
-PART = 8
-"""Tokens in front take at most one in so many of the window."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ Space = dict[str, Choice]
 """Choices by the option's name, with a dot where it is in a group."""
 
 
-def search_space(method: str, rate: float, network: nn.Module, room: int, given: Iterable[str]) -> Space:
+def search_space(method: str, rate: float, network: Network, room: int, given: Iterable[str]) -> Space:
     """What is searched for a method whose default learning rate this is, with `room` for tokens in front; options in
     `given` are left as they are."""
     found: Space = {"lr": Between(rate / WIDTH, rate * WIDTH, rate)}
@@ -61,9 +60,9 @@ def search_space(method: str, rate: float, network: nn.Module, room: int, given:
         found["rank"] = Among(tuple(rank for rank in RANKS if rank <= limit or rank == RANK), RANK)
         found["lora.targets"] = Among(target_choices(network), ALL_LINEAR)
     if method in IN_FRONT:
-        default = PromptOptions().tokens
-        tokens = tuple(count for count in TOKENS if count <= room or count == default)
-        found["prompt.tokens"] = Among(tokens, default)
+        default = tokens_in_front(network.config.max_length)
+        tokens = {count for count in TOKENS if count <= room} | {default}
+        found["prompt.tokens"] = Among(tuple(sorted(tokens)), default)
     fixed = set(given)
     return {name: choice for name, choice in found.items() if name not in fixed and not _is_alone(choice)}
 
