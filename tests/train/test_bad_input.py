@@ -205,7 +205,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "seed": {"seed": 9},
     "loop": {"loop": LOOP | {"clip": 0.01}},
 }
-ELSEWHERE = {"model", "data", "out", "resume", "chats"}
+ELSEWHERE = {"model", "data", "out", "resume", "chats", "search", "forgetting"}
 """Options of `tune` with tests of their own."""
 
 

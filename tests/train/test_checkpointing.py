@@ -20,6 +20,7 @@ from ingot.model.config import ModelConfig
 from ingot.model.network import make_network
 from ingot.model.nf4_linear import hold_in_nf4
 from ingot.train.checkpoint import Place
+from ingot.train.criterion import Criterion
 from ingot.train.distributed.sharing import Sharing
 from ingot.train.distributed.world import World
 from ingot.train.loop import Run
@@ -49,7 +50,7 @@ def beginning(config: dict[str, Any], method: Any = "full", **options: Any) -> t
         put_on(network, setting.adapter, "tuned", Active())
     chosen = LoopOptions.of(compile="off", precision="fp32", **options)
     plan = Plan(6, None, 4, 1e-2, 0, torch.float32, chosen)
-    return Beginning(network.train(), plan, prediction_loss, lesson(setting, network)), setting
+    return Beginning(network.train(), plan, Criterion(), lesson(setting, network)), setting
 
 
 @pytest.mark.slow
@@ -136,7 +137,7 @@ def test_a_run_that_cannot_be_rehearsed_goes_on_and_says_so(
         return total * float(total.detach() > 0)
 
     begun, _ = beginning(DEEP)
-    assert chosen_with(1.0, monkeypatch, replace(begun, loss=loss)) is False
+    assert chosen_with(1.0, monkeypatch, replace(begun, criterion=Criterion(loss))) is False
     assert "cannot foresee" in said(caplog)
 
 
