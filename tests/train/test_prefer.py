@@ -18,6 +18,7 @@ from ingot.core.model_dir import ModelDir
 from ingot.core.report import Report
 from ingot.train import loop
 from ingot.train.checkpoint import Place
+from ingot.train.memory import running
 from ingot.train.metrics import read_metrics
 from ingot.train.preference.fall import FallWatch
 from ingot.train.preference.losses import LOSSES
@@ -273,3 +274,18 @@ def test_what_is_preferred_is_said(loss: str, tmp_path: Path) -> None:
         shares.append(float(likely.softmax(0)[0]))
     assert 0.2 < shares[0] < 0.8
     assert shares[1] > 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", LOSSES)
+def test_memory_is_foreseen_whatever_the_loss(
+    loss: str, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rehearsed among tensors without numbers, and then learnt with layers that keep only their inputs."""
+    found = []
+    for name, free in (("plenty", 1e12), ("little", 1e3)):
+        monkeypatch.setattr(running, "free_bytes", lambda device, free=free: free)
+        lines = labelled() if loss == "kto" else None
+        found.append(preferred(base, tmp_path / name, lines, loss=loss))
+    assert [model.hallmark.step.numbers["checkpointing"] for model in found] == [False, True]
+    assert steps(found[0])[0]["loss"] == pytest.approx(steps(found[1])[0]["loss"], rel=1e-5)

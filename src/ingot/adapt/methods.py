@@ -1,7 +1,7 @@
 """The methods by which a model is tuned through a few parameters of an adapter's own.
 
 A method is one file: how it wraps the network (`attach`), its settings, their keys in PEFT's config (`keys`, `read`),
-and whether it can be merged into weights. METHODS maps what `ingot tune --method` is given to it.
+and whether it can be merged into weights.
 """
 
 from __future__ import annotations
@@ -42,18 +42,6 @@ class Settings(Protocol):
 
     def attach(self, network: nn.Module, adapter: str, active: Active) -> None:
         """Put it on a network in place."""
-
-
-METHODS: dict[str, str] = {
-    "lora": "a low-rank update",
-    "rslora": "the same, scaled by the root of the rank",
-    "dora": "a low-rank update of directions, and lengths",
-    "qlora": "a low-rank update of a base in 4 bits",
-    "ia3": "factors of keys, values and feed-forward",
-    "prefix": "keys and values in front of every text",
-    "prompt": "vectors in front of every text",
-}
-"""Method -> what trains, in a few words."""
 
 
 def _lora(config: dict[str, Any], path: Path) -> Settings:

@@ -70,11 +70,11 @@ class Wrapped(nn.Module):
 
     @property
     def in_features(self) -> int:
-        return int(self.base_layer.in_features)  # type: ignore[arg-type]
+        return features(self.base_layer)[0]
 
     @property
     def out_features(self) -> int:
-        return int(self.base_layer.out_features)  # type: ignore[arg-type]
+        return features(self.base_layer)[1]
 
     @property
     def weight(self) -> Tensor:
@@ -120,6 +120,11 @@ def is_transposed(layer: nn.Module) -> bool:
 def is_linear(layer: nn.Module) -> bool:
     """Whether it can be wrapped as a matrix product, from its attributes: low-bit layers are welcome."""
     return hasattr(layer, "in_features") and hasattr(layer, "out_features")
+
+
+def features(layer: nn.Module) -> tuple[int, int]:
+    """How many numbers a linear layer reads and gives."""
+    return int(layer.in_features), int(layer.out_features)  # type: ignore[arg-type]
 
 
 def plain_name(name: str) -> str:

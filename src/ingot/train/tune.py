@@ -10,66 +10,49 @@ import dataclasses
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import model_validator
 
-from ingot.adapt.load import LanguageModel, open_reference, untied
+from ingot.adapt.load import untied
 from ingot.core.errors import fail
 from ingot.core.files import refuse_nonempty
 from ingot.core.model_dir import ModelDir
-from ingot.core.options import argument, option, required, verb
+from ingot.core.options import option, required, verb
 from ingot.core.progress import say
 from ingot.data.objectives.catalogue import make_objective
 from ingot.data.objectives.options import ObjectiveName, ObjectiveOptions
 from ingot.data.pack import Rows
-from ingot.model.config import ModelConfig
 from ingot.model.network import Network, form_of
 from ingot.model.nf4_linear import num_parameters
 from ingot.train.account import Account
-from ingot.train.checkpoint import Place, identity
+from ingot.train.checkpoint import Place
 from ingot.train.corpus import Corpus, CorpusOptions, once, prepare
 from ingot.train.directions import check_directions, marked
 from ingot.train.distributed.sharing import share
 from ingot.train.distributed.world import World
 from ingot.train.forgetting.measure import Forgetting, Subject, tell
-from ingot.train.forgetting.options import ForgettingOptions
 from ingot.train.loop import After, Run
 from ingot.train.machine import default_device
 from ingot.train.method import (
-    RANK,
-    LoRAOptions,
-    Method,
-    PromptOptions,
     begin_from_text,
-    held_in,
-    rate_of,
-    refuse_idle,
-    refuse_in_nf4,
 )
 from ingot.train.offload import move
-from ingot.train.optimizers.groups import freeze
-from ingot.train.plan import Plan, make_plan, precision_of
+from ingot.train.plan import Plan, make_plan
 from ingot.train.reading import ConversationOptions, read_conversations, window
 from ingot.train.search.options import SearchOptions
 from ingot.train.search.page import record as record_search
 from ingot.train.search.search import Found, Learner, Ready, search
-from ingot.train.settings import TrainingOptions
-from ingot.train.tuned import begin_tuning, write_tuned
+from ingot.train.tuned import TuningOptions, begin_tuning, fresh, write_tuned
 from ingot.train.write import measure, record
 
 BATCH_TOKENS = 2048
 
 
-class TuneOptions(TrainingOptions):
+class TuneOptions(TuningOptions):
     """Tune a model on chats."""
 
-    model: str = argument("model to tune: DIR, or DIR+ADAPTER")
     data: Path = required("conversations: .jsonl in messages, ShareGPT, Alpaca or prompt/completion form")
-    method: Method = option("lora", "what trains: an adapter of this kind, or every weight (full)")
-    rank: int = option(RANK, "rank of the update (lora, rslora, dora, qlora)", ge=1)
-    lora: LoRAOptions = option(LoRAOptions(), "the rest of the update")
-    prompt: PromptOptions = option(PromptOptions(), "what is put in front of every text (prefix, prompt)")
     objective: ObjectiveName = option("next-token", "what is predicted; the one it was trained by, as a rule")
     objectives: ObjectiveOptions = option(ObjectiveOptions(), "numbers of the objectives")
     as_text: bool = option(False, "the data is plain text, of which every token is learnt")
@@ -79,13 +62,10 @@ class TuneOptions(TrainingOptions):
     corpus: CorpusOptions = option(CorpusOptions(), "what is trained on and what is held out")
     chats: ConversationOptions = option(ConversationOptions(), "how conversations are read")
     search: SearchOptions = option(SearchOptions(), "settings to try before the run")
-    forgetting: ForgettingOptions = option(ForgettingOptions(), "what forgetting is measured on")
 
     @model_validator(mode="after")
     def _every_option_acts(self) -> Self:
-        """What belongs to another method is refused, or to conversations of a text."""
-        refuse_idle(self.method, self.rank, self.lora, self.prompt)
-        refuse_in_nf4(self.method, self.loop)
+        """Of a text what belongs to conversations is refused, and the other way round."""
         if self.as_text and self.chats != ConversationOptions():
             raise ValueError("show-mask and --chats.* are about conversations; of text every token is learnt")
         if not self.as_text and self.corpus.heldout != CorpusOptions().heldout:
@@ -103,7 +83,7 @@ def tune(options: TuneOptions) -> ModelDir:
     world.agree(lambda: refuse_nonempty(options.out))
     options, found = _search(options, world) if options.search.is_asked else (options, None)
     place = Place.beside(options.out)
-    resumed = world.agree(lambda: place.begin(_identity(options), options.resume))
+    resumed = world.agree(lambda: place.begin(options.identity, options.resume))
     with place.unless_refused(resumed, world.is_first):
         ready = _ready(options, place, world)
         model, network, objective = ready.model, ready.model.network, ready.objective
@@ -118,7 +98,7 @@ def tune(options: TuneOptions) -> ModelDir:
     sharing.spread_chance(options.seed, 0)
     run = Run(network, corpus.rows, plan, place, teach=objective.lesson, name_of=corpus.names, sharing=sharing)
     result = run.go(resumed)
-    network = sharing.gathered(network, lambda: begin_tuning(options, ready.held)[0].network)
+    network = sharing.gathered(network, lambda: fresh(options, ready.held)[0].network)
     model = dataclasses.replace(model, network=network)
     if not world.is_first:
         world.wait()
@@ -143,23 +123,14 @@ def tune(options: TuneOptions) -> ModelDir:
     return ModelDir.open(options.out)
 
 
-def _identity(options: TuneOptions) -> dict[str, Any]:
-    base, adapters = open_reference(options.model)
-    return identity(options, data=options.data, model=[part.path for part in (base, *adapters)])
-
-
 def _ready(options: TuneOptions, place: Place, world: World) -> Ready:
     """The model with what is to be trained on it, and what it is to learn."""
-    base, _ = open_reference(options.model)
-    config = ModelConfig.read(base.config, base.path / "config.json")
-    precision = precision_of(options, config.hidden_size, place, world)
-    held = held_in(base, options.method, options.lora, precision)
-    model, settings = begin_tuning(options, held)
+    begun = begin_tuning(options, place, world)
+    model = begun.model
     length, form = window(model, options.length), form_of(model.config)
     objective = make_objective(options.objective, model.tokenizer, length, form, options.objectives, model.start_id)
     check_directions(model.config, model.model_dir.path, objective)
-    freeze(model.network, options.loop.freeze)
-    return Ready(model, settings, objective, length, precision, held)
+    return Ready(**vars(begun), objective=objective, length=length)
 
 
 def _search(options: TuneOptions, world: World) -> tuple[TuneOptions, Found]:
@@ -167,9 +138,9 @@ def _search(options: TuneOptions, world: World) -> tuple[TuneOptions, Found]:
     if world.size > 1:
         raise fail("search-alone", size=world.size)
     place = Place(options.out.parent / f".{options.out.name}.search")
-    learner = Learner(options.method, partial(_rate, options), partial(_ready, world=world), _read,
+    learner = Learner(options.method, options.usual_rate, partial(_ready, world=world), _read,
                       partial(_plan, world=world), _start)  # fmt: skip
-    return search(options, options.search, learner, _identity(options), place)
+    return search(options, options.search, learner, options.identity, place)
 
 
 def _start(options: TuneOptions, ready: Ready, rows: Rows, place: Place, after: After) -> Run:
@@ -196,13 +167,9 @@ def _read(options: TuneOptions, ready: Ready, directory: Path) -> Corpus:
     return prepare(account, model.tokenizer, objective, length, share, options.seed, directory)
 
 
-def _rate(options: TuneOptions, model: LanguageModel) -> float:
-    """The method's learning rate for a model of this width."""
-    return rate_of(options.method, model.config.hidden_size, options.prompt.projection is not None)
-
-
 def _plan(options: TuneOptions, rows: Rows, ready: Ready, world: World) -> Plan:
-    rate, batch = options.lr or _rate(options, ready.model), options.batch_tokens or BATCH_TOKENS
+    rate = options.lr or options.usual_rate(ready.model.config.hidden_size)
+    batch = options.batch_tokens or BATCH_TOKENS
     return make_plan(options, rows, batch, rate, ready.model.network, world, ready.precision)
 
 

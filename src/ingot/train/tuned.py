@@ -2,39 +2,95 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
 
 import torch
+from pydantic import model_validator
 
 from ingot.adapt.files import write_adapter
-from ingot.adapt.load import LanguageModel, load
+from ingot.adapt.load import LanguageModel, load, open_reference
 from ingot.adapt.methods import Settings
 from ingot.core.model_dir import Draft
-from ingot.model.config import PREFIX_LM, Json
+from ingot.core.options import argument, option, required
+from ingot.model.config import PREFIX_LM, Json, ModelConfig
 from ingot.model.nf4_linear import is_in_nf4
-from ingot.train.method import TUNED, LoRAOptions, Method, PromptOptions, put_on_or_free, settings_of
+from ingot.train.checkpoint import Place, identity
+from ingot.train.distributed.world import World
+from ingot.train.forgetting.options import ForgettingOptions
+from ingot.train.method import (
+    RANK,
+    TUNED,
+    LoRAOptions,
+    Method,
+    PromptOptions,
+    held_in,
+    put_on_or_free,
+    rate_of,
+    refuse_idle,
+    refuse_in_nf4,
+    settings_of,
+)
+from ingot.train.optimizers.groups import freeze
+from ingot.train.plan import precision_of
+from ingot.train.settings import TrainingOptions
 from ingot.train.write import prove, write_model
 
 
-class Tuning(Protocol):
-    """Options that say what is tuned, and by which method."""
+class TuningOptions(TrainingOptions):
+    """What every verb takes that tunes a model by a method."""
+
+    model: str = argument("model to tune: DIR, or DIR+ADAPTER")
+    data: Path = required("what it is tuned on")
+    method: Method = option("lora", "what trains: an adapter of this kind, or every weight (full)")
+    rank: int = option(RANK, "rank of the update (lora, rslora, dora, qlora)", ge=1)
+    lora: LoRAOptions = option(LoRAOptions(), "the rest of the update")
+    prompt: PromptOptions = option(PromptOptions(), "what is put in front of every text (prefix, prompt)")
+    forgetting: ForgettingOptions = option(ForgettingOptions(), "what forgetting is measured on")
+
+    @model_validator(mode="after")
+    def _every_option_of_the_method_acts(self) -> Self:
+        """What belongs to another method is refused."""
+        refuse_idle(self.method, self.rank, self.lora, self.prompt)
+        refuse_in_nf4(self.method, self.loop)
+        return self
 
     @property
-    def model(self) -> str: ...
-    @property
-    def method(self) -> Method: ...
-    @property
-    def rank(self) -> int: ...
-    @property
-    def lora(self) -> LoRAOptions: ...
-    @property
-    def prompt(self) -> PromptOptions: ...
-    @property
-    def seed(self) -> int: ...
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for a run to go on."""
+        base, adapters = open_reference(self.model)
+        return identity(self, data=self.data, model=[part.path for part in (base, *adapters)])
+
+    def usual_rate(self, width: int) -> float:
+        """The method's own learning rate for a model of this width."""
+        return rate_of(self.method, width, self.prompt.projection is not None)
 
 
-def begin_tuning(options: Tuning, held: torch.dtype) -> tuple[LanguageModel, Settings | None]:
-    """The model before it is tuned, and the adapter that lies on it; None when every weight trains."""
+@dataclass(frozen=True)
+class Begun:
+    """A model with what is to be trained on it (`settings` None: every weight), the numbers of its products and those
+    that it is held in."""
+
+    model: LanguageModel
+    settings: Settings | None
+    precision: torch.dtype
+    held: torch.dtype
+
+
+def begin_tuning(options: TuningOptions, place: Place, world: World) -> Begun:
+    """The model before it is tuned, and the adapter that lies on it."""
+    base, _ = open_reference(options.model)
+    config = ModelConfig.read(base.config, base.path / "config.json")
+    precision = precision_of(options, config.hidden_size, place, world)
+    held = held_in(base, options.method, options.lora, precision)
+    model, settings = fresh(options, held)
+    freeze(model.network, options.loop.freeze)
+    return Begun(model, settings, precision, held)
+
+
+def fresh(options: TuningOptions, held: torch.dtype) -> tuple[LanguageModel, Settings | None]:
+    """The same, held in given numbers, nothing of it frozen by name."""
     model = load(options.model, dtype=held, nf4=options.method == "qlora")
     torch.manual_seed(options.seed)
     settings = None

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ingot.adapt.methods import length_in_front
-from ingot.adapt.wrapped import is_linear
+from ingot.adapt.wrapped import features, is_linear
 from ingot.core.format import show_bytes
 from ingot.core.progress import say, warn
 from ingot.data.objectives.lesson import Lesson
@@ -82,7 +82,7 @@ class Beginning:
         sides = [lesson.ids_BT] if lesson.source_ids_BS is None else [lesson.ids_BT, lesson.source_ids_BS]
         width = sum(side.shape[1] for side in sides) + 2 * length_in_front(self.network)
         modules = [module for module in self.network.modules() if not isinstance(module, nn.Embedding)]
-        linear = [(int(module.in_features), int(module.out_features)) for module in modules if is_linear(module)]  # type: ignore[arg-type]
+        linear = [features(module) for module in modules if is_linear(module)]
         own = (p for module in modules if not is_linear(module) for p in module.parameters(recurse=False))
         layers = sum(map(sum, linear)) + sum(sum(p.shape) for p in own)
         trained = sum(p.numel() for p in self.network.parameters() if p.requires_grad)
@@ -100,6 +100,7 @@ def choose_checkpointing(beginning: Beginning) -> bool:
     setting = beginning.setting
     if free is None or setting.layers_visit or beginning.bound() <= free:
         return False
+    beginning.criterion.begin(0)
     try:
         without = beginning.needs(setting).total
         if SPARE * without <= free:

@@ -22,7 +22,7 @@ class Tally:
     def __init__(self, has_reference: bool, is_paired: bool) -> None:
         self.has_reference, self.is_paired = has_reference, is_paired
         self.sums: dict[str, Tensor] = {}
-        self.rewards: tuple[list[float], list[float]] = ([], [])
+        self.rewards: tuple[list[Tensor], list[Tensor]] = ([], [])
 
     @torch.no_grad()
     def add(self, reward: Callable[[Side], Tensor], chosen: Side, rejected: Side) -> None:
@@ -38,9 +38,9 @@ class Tally:
             found["right"] = (torch.sign(good_P - bad_P) + 1).sum() / 2
         else:
             for kept, new_P in zip(self.rewards, (good_P, bad_P), strict=True):
-                kept.extend(new_P.tolist())
+                kept.append(new_P)
         for name, value in found.items():
-            self.sums[name] = self.sums.get(name, 0) + value.double().cpu()
+            self.sums[name] = self.sums.get(name, 0) + value.double()
 
     def numbers(self, world: World) -> dict[str, float]:
         """Means of the whole batch: log-probability of an answer of either side (nats), of the better ones also a token
@@ -59,7 +59,7 @@ class Tally:
         if self.is_paired:
             ratios["accuracy"] = ("right", "chosen_count")
         found = {name: total[top] / total[bottom] for name, (top, bottom) in ratios.items() if total[bottom]}
-        every = world.gather(self.rewards)
+        every = world.gather([[value for part in side for value in part.tolist()] for side in self.rewards])
         if total["chosen_count"] and total["rejected_count"]:
             good, bad = (total[f"{side}_reward"] / total[f"{side}_count"] for side in ("chosen", "rejected"))
             found["margin"] = good - bad

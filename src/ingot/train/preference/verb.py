@@ -14,15 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from pydantic import model_validator
 
 from ingot.adapt.load import LanguageModel, open_reference, untied
-from ingot.adapt.methods import Settings
 from ingot.core.errors import fail
 from ingot.core.files import refuse_nonempty
 from ingot.core.model_dir import Draft, ModelDir
-from ingot.core.options import argument, option, required, verb
+from ingot.core.options import option, required, verb
 from ingot.core.progress import say, warn
 from ingot.data.objectives.catalogue import make_objective
 from ingot.data.objectives.objective import Objective
@@ -30,31 +28,21 @@ from ingot.data.objectives.options import ObjectiveOptions
 from ingot.model.config import ModelConfig
 from ingot.model.network import form_of
 from ingot.model.nf4_linear import num_parameters
-from ingot.train.checkpoint import Place, identity
+from ingot.train.checkpoint import Place
 from ingot.train.corpus import Corpus, once
 from ingot.train.distributed.sharing import Sharing, share
 from ingot.train.distributed.world import World
 from ingot.train.forgetting.measure import Forgetting, Subject, tell
-from ingot.train.forgetting.options import ForgettingOptions
 from ingot.train.loop import Run
 from ingot.train.machine import default_device
 from ingot.train.method import (
     IN_FRONT,
-    RANK,
     TUNED,
-    LoRAOptions,
-    Method,
-    PromptOptions,
     begin_from_text,
-    held_in,
-    rate_of,
-    refuse_idle,
-    refuse_in_nf4,
 )
 from ingot.train.metrics import read_metrics
 from ingot.train.offload import move
-from ingot.train.optimizers.groups import freeze
-from ingot.train.plan import Plan, Result, make_plan, precision_of
+from ingot.train.plan import Plan, Result, make_plan
 from ingot.train.preference.criterion import Preference, Wish, divergence
 from ingot.train.preference.fall import FAR, FallWatch, change
 from ingot.train.preference.heldout import compare
@@ -64,34 +52,25 @@ from ingot.train.preference.reading import Preferences, read_preferences
 from ingot.train.preference.reference import Reference, check_reference, reference_of
 from ingot.train.preference.score import Floats, Scorer
 from ingot.train.reading import window
-from ingot.train.settings import TrainingOptions
-from ingot.train.tuned import begin_tuning, write_tuned
+from ingot.train.tuned import Begun, TuningOptions, begin_tuning, fresh, write_tuned
 from ingot.train.write import record
 
 BATCH_TOKENS = 4096
 
 
-class PreferOptions(TrainingOptions):
+class PreferOptions(TuningOptions):
     """Tune a model on preferences."""
 
-    model: str = argument("model to tune: DIR, or DIR+ADAPTER")
     data: Path = required("preferences: .jsonl with prompt, chosen and rejected; for kto labelled answers, too")
     loss: LossName = option("dpo", "what is learnt: dpo, ipo, kto (with a reference), orpo, simpo (without)")
     beta: float | None = option(None, "strength of the loss; 0.1 (dpo, kto, orpo), 1 (ipo) or 2 (simpo)", gt=0)
     losses: LossOptions = option(LossOptions(), "the rest of the loss")
-    method: Method = option("lora", "what trains: an adapter of this kind, or every weight (full)")
-    rank: int = option(RANK, "rank of the update (lora, rslora, dora, qlora)", ge=1)
-    lora: LoRAOptions = option(LoRAOptions(), "the rest of the update")
-    prompt: PromptOptions = option(PromptOptions(), "what is put in front of every text (prefix, prompt)")
     length: int | None = option(None, "window in tokens; by default the model's own, at most 4096", ge=8)
     pairs: PairOptions = option(PairOptions(), "what is trained on and what is held out")
-    forgetting: ForgettingOptions = option(ForgettingOptions(), "what forgetting is measured on")
 
     @model_validator(mode="after")
     def _every_option_acts(self) -> Self:
-        """What belongs to another method or loss is refused."""
-        refuse_idle(self.method, self.rank, self.lora, self.prompt)
-        refuse_in_nf4(self.method, self.loop)
+        """What belongs to another loss is refused."""
         numbers_of(self.loss, self.beta, self.losses)
         return self
 
@@ -101,7 +80,7 @@ class PreferOptions(TrainingOptions):
 
 
 @dataclass(frozen=True)
-class Beginning:
+class Prepared:
     """What a run is made of, once all that can be refused was looked at. `numbers` are for the hallmark."""
 
     corpus: Corpus
@@ -122,35 +101,29 @@ def prefer(options: PreferOptions) -> ModelDir:
     started = time.monotonic()
     world = World.here()
     world.agree(lambda: refuse_nonempty(options.out))
-    base, adapters = open_reference(options.model)
-    place = Place.beside(options.out)
-    same = identity(options, data=options.data, model=[part.path for part in (base, *adapters)])
+    place, same = Place.beside(options.out), options.identity
     resumed = world.agree(lambda: place.begin(same, options.resume))
     with place.unless_refused(resumed, world.is_first):
-        config = ModelConfig.read(base.config, base.path / "config.json")
-        _check_model(config, base.path)
-        precision = precision_of(options, config.hidden_size, place, world)
-        held = held_in(base, options.method, options.lora, precision)
-        model, settings = begin_tuning(options, held)
-        freeze(model.network, options.loop.freeze)
-        begun = _begin(options, model, settings, place, same["model"], world, precision)
-    begun.sharing.spread_chance(options.seed, 0)
-    result = _run(options, model, begun, place).go(resumed)
-    numbers = begun.numbers | _measured(options, begun)
-    model = dataclasses.replace(
-        model, network=begun.sharing.gathered(model.network, lambda: begin_tuning(options, held)[0].network)
-    )
+        _check_model(open_reference(options.model)[0])
+        begun = begin_tuning(options, place, world)
+        ready = _prepare(options, begun, place, same["model"], world)
+    model, sharing = begun.model, ready.sharing
+    sharing.spread_chance(options.seed, 0)
+    result = _run(options, model, ready, place).go(resumed)
+    numbers = ready.numbers | _measured(options, ready)
+    network = sharing.gathered(model.network, lambda: fresh(options, begun.held)[0].network)
+    model = dataclasses.replace(model, network=network)
     if not world.is_first:
         world.wait()
         return ModelDir.open(options.out)
     with ModelDir.create(options.out, "prefer", options, started) as draft:
         draft.seed = options.seed
         draft.parents.extend(model.parents)
-        draft.data.extend(begun.corpus.sources)
+        draft.data.extend(ready.corpus.sources)
         draft.numbers |= numbers
-        _record(draft, model, begun.corpus, result, place)
-        write_tuned(draft, model, settings, untied(model), held)
-        lost = begun.forgetting.end(draft, model, begun.objective)
+        _record(draft, model, ready.corpus, result, place)
+        write_tuned(draft, model, begun.settings, untied(model), begun.held)
+        lost = ready.forgetting.end(draft, model, ready.objective)
     place.remove()
     world.wait()
     say("preferred", loss=f"{result.loss:.3f}", accuracy=f"{draft.numbers['accuracy']:.1%}",
@@ -159,18 +132,20 @@ def prefer(options: PreferOptions) -> ModelDir:
     return ModelDir.open(options.out)
 
 
-def _check_model(config: ModelConfig, path: Path) -> None:
+def _check_model(base: ModelDir) -> None:
     """Raise `prefer-decoder` or `prefer-both-ways`: answers are judged as a decoder writes them."""
+    path = base.path
+    config = ModelConfig.read(base.config, path / "config.json")
     if form_of(config) != "decoder":
         raise fail("prefer-decoder", path=path, family=config.model_type)
     if config.prefix_lm:
         raise fail("prefer-both-ways", path=path)
 
 
-def _begin(options: PreferOptions, model: LanguageModel, settings: Settings | None, place: Place, models: Any,
-           world: World, precision: torch.dtype) -> Beginning:  # fmt: skip
+def _prepare(options: PreferOptions, begun: Begun, place: Place, models: Any, world: World) -> Prepared:
     """Read, plan, and ask the reference. Whatever refuses refuses here, before anything is learnt."""
-    length, network = window(model, options.length), model.network
+    model, network = begun.model, begun.model.network
+    length = window(model, options.length)
     read = partial(read_preferences, options.data, options.loss, model, length, options.seed, options.pairs)
     corpus = once(world, place, read)
     preferences = Preferences.open(place.path / f"rows-{world.machine}")
@@ -179,10 +154,10 @@ def _begin(options: PreferOptions, model: LanguageModel, settings: Settings | No
     subject = partial(Subject.of, options.forgetting.general, options.data, model, length)
     forgetting = world.agree(lambda: Forgetting.begin(subject(), model, objective, place.path))
     move(network, options.loop, default_device(), place.path, world)
-    plan = _plan(options, corpus, model, world, precision)
+    plan = _plan(options, corpus, begun, world)
     sharing = share(network, options.loop, world)
     scorer = Scorer(network, plan, sharing, model.active)
-    without = None if settings is None else [name for name in model.active.names if name != TUNED]
+    without = None if begun.settings is None else [name for name in model.active.names if name != TUNED]
     reference, numbers = None, dict[str, Any]()
     if options.wish.asks_reference:
         reference = reference_of(place, preferences, scorer, without, models)
@@ -190,7 +165,7 @@ def _begin(options: PreferOptions, model: LanguageModel, settings: Settings | No
         numbers = _start(options, check_reference(reference, preferences, scorer, None if begins_as_base else without))
     heldout = preferences.heldout
     before = None if heldout is None else scorer.score(heldout, "held out", without)
-    return Beginning(corpus, objective, forgetting, preferences, plan, sharing, scorer, reference, before, numbers)
+    return Prepared(corpus, objective, forgetting, preferences, plan, sharing, scorer, reference, before, numbers)
 
 
 def _start(options: PreferOptions, difference: float) -> dict[str, Any]:
@@ -199,12 +174,11 @@ def _start(options: PreferOptions, difference: float) -> dict[str, Any]:
     return {"reference_difference": difference}
 
 
-def _plan(options: PreferOptions, corpus: Corpus, model: LanguageModel, world: World, precision: torch.dtype) -> Plan:
-    projected = options.prompt.projection is not None
-    usual = rate_of(options.method, model.config.hidden_size, projected)
-    rate = options.lr or usual * RATE_SHARES[options.loss]
+def _plan(options: PreferOptions, corpus: Corpus, begun: Begun, world: World) -> Plan:
+    model = begun.model
+    rate = options.lr or options.usual_rate(model.config.hidden_size) * RATE_SHARES[options.loss]
     batch = options.batch_tokens or BATCH_TOKENS
-    plan = make_plan(options, corpus.rows, batch, rate, model.network, world, precision)
+    plan = make_plan(options, corpus.rows, batch, rate, model.network, world, begun.precision)
     parameters = list(model.network.parameters())
     numbers = ", ".join(f"{name.replace('_', '-')} {value:g}" for name, value in options.wish.parameters.items())
     say("prefer-plan", loss=options.loss, numbers=numbers, method=options.method,
@@ -217,24 +191,24 @@ def _plan(options: PreferOptions, corpus: Corpus, model: LanguageModel, world: W
     return plan
 
 
-def _run(options: PreferOptions, model: LanguageModel, begun: Beginning, place: Place) -> Run:
+def _run(options: PreferOptions, model: LanguageModel, ready: Prepared, place: Place) -> Run:
     estimate, kept_NS = None, None
-    if begun.reference is not None:
-        kept_NS, strangers = begun.reference.sheet_NS, begun.preferences.mismatched
-        if strangers is not None and begun.reference.mismatched_NS is not None:
-            estimate = divergence(strangers, begun.reference.mismatched_NS, model.network, begun.plan, begun.sharing)
+    if ready.reference is not None:
+        kept_NS, strangers = ready.reference.sheet_NS, ready.preferences.mismatched
+        if strangers is not None and ready.reference.mismatched_NS is not None:
+            estimate = divergence(strangers, ready.reference.mismatched_NS, model.network, ready.plan, ready.sharing)
     watch = FallWatch(place.metrics)
-    criterion = Preference(options.wish, begun.preferences.sheet, kept_NS, estimate, watch.see)
-    rows, names = begun.preferences.sheet.rows, begun.corpus.names
-    return Run(model.network, rows, begun.plan, place, loss=criterion, name_of=names, sharing=begun.sharing)
+    criterion = Preference(options.wish, ready.preferences.sheet, kept_NS, estimate, watch.see)
+    rows, names = ready.preferences.sheet.rows, ready.corpus.names
+    return Run(model.network, rows, ready.plan, place, loss=criterion, name_of=names, sharing=ready.sharing)
 
 
-def _measured(options: PreferOptions, begun: Beginning) -> dict[str, Any]:
+def _measured(options: PreferOptions, ready: Prepared) -> dict[str, Any]:
     """The held-out preferences, once the model is tuned."""
-    heldout = begun.preferences.heldout
-    if heldout is None or begun.heldout_NS is None:
+    heldout = ready.preferences.heldout
+    if heldout is None or ready.heldout_NS is None:
         return {}
-    return compare(options.wish, heldout, begun.heldout_NS, begun.scorer.score(heldout, "held out"))
+    return compare(options.wish, heldout, ready.heldout_NS, ready.scorer.score(heldout, "held out"))
 
 
 def _record(draft: Draft, model: LanguageModel, corpus: Corpus, result: Result, place: Place) -> None:

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 
 from ingot.adapt.load import LanguageModel
-from ingot.adapt.methods import Settings
 from ingot.core.errors import IngotError, fail
 from ingot.core.files import write_file
 from ingot.core.model_dir import read_json
@@ -35,10 +34,11 @@ from ingot.train.method import PART_IN_FRONT, TUNED
 from ingot.train.plan import Plan
 from ingot.train.search.options import SearchOptions
 from ingot.train.search.space import Among, Space, changed, given_options, search_space, shown
-from ingot.train.search.study import Curve, Proposal, Study, Trial
+from ingot.train.search.study import Curve, Proposal, State, Study, Trial
 from ingot.train.settings import TrainingOptions
+from ingot.train.tuned import Begun
 
-O = TypeVar("O", bound=TrainingOptions)  # noqa: E741
+Given = TypeVar("Given", bound=TrainingOptions)
 
 LOOKS = 4
 """Parts of a trial: after each it is judged."""
@@ -53,29 +53,24 @@ TRIALS = "trials.jsonl"
 
 
 @dataclass(frozen=True)
-class Ready:
-    """A model with what is to be trained on it, what it learns to predict, in rows of how many tokens, and the numbers
-    of its products and those that it is held in."""
+class Ready(Begun):
+    """The same with what it learns to predict, in rows of how many tokens."""
 
-    model: LanguageModel
-    settings: Settings | None
     objective: Objective
     length: int
-    precision: torch.dtype
-    held: torch.dtype
 
 
 @dataclass(frozen=True)
-class Learner(Generic[O]):
+class Learner(Generic[Given]):
     """How the verb makes a run: `ready` a model for what lies in a place, `read` its data below a folder, `plan` it,
     and `start` it (the run is returned ready to go)."""
 
     method: str
-    rate: Callable[[LanguageModel], float]
-    ready: Callable[[O, Place], Ready]
-    read: Callable[[O, Ready, Path], Corpus]
-    plan: Callable[[O, Rows, Ready], Plan]
-    start: Callable[[O, Ready, Rows, Place, After], Run]
+    rate: Callable[[int], float]
+    ready: Callable[[Given, Place], Ready]
+    read: Callable[[Given, Ready, Path], Corpus]
+    plan: Callable[[Given, Rows, Ready], Plan]
+    start: Callable[[Given, Ready, Rows, Place, After], Run]
 
 
 @dataclass(frozen=True)
@@ -108,8 +103,8 @@ class Pruned(Exception):  # noqa: N818  (the way out of a run, no error)
 
 
 def search(
-    options: O, budget: SearchOptions, learner: Learner[O], same: dict[str, Any], place: Place
-) -> tuple[O, Found]:
+    options: Given, budget: SearchOptions, learner: Learner[Given], same: dict[str, Any], place: Place
+) -> tuple[Given, Found]:
     """Try settings until the budget is spent; the options with the best of them, and all that was found.
 
     Raises `search-nothing-left`, `bad-judge-share`, `search-all-failed`, and what the verb's own pieces raise.
@@ -133,7 +128,7 @@ def search(
     return changed(options, found.best.values), found
 
 
-def _precision(options: O, learner: Learner[O], place: Place) -> str:
+def _precision(options: Given, learner: Learner[Given], place: Place) -> str:
     """Of products, decided once: measured for each trial anew it could be another."""
     file = place.path / "precision.json"
     if not file.exists():
@@ -142,13 +137,17 @@ def _precision(options: O, learner: Learner[O], place: Place) -> str:
     return str(read_json(file)["precision"])
 
 
-def _space(options: O, learner: Learner[O], place: Place) -> tuple[Space, O]:
+def _space(options: Given, learner: Learner[Given], place: Place) -> tuple[Space, Given]:
     """What is searched, and the options by which rows are packed: those that leave the least room in the window."""
     ready, given = learner.ready(options, place), given_options(options)
     window = ready.model.config.max_length
     room = window - ready.length if "length" in given else window
     space = search_space(
-        learner.method, learner.rate(ready.model), ready.model.network, min(room, window // PART_IN_FRONT), given
+        learner.method,
+        learner.rate(ready.model.config.hidden_size),
+        ready.model.network,
+        min(room, window // PART_IN_FRONT),
+        given,
     )
     if not space:
         raise fail("search-nothing-left", method=learner.method)
@@ -156,7 +155,7 @@ def _space(options: O, learner: Learner[O], place: Place) -> tuple[Space, O]:
     return space, changed(options, {"prompt.tokens": max(tokens.values)} if isinstance(tokens, Among) else {})
 
 
-def _bench(options: O, budget: SearchOptions, learner: Learner[O], place: Place) -> Bench:
+def _bench(options: Given, budget: SearchOptions, learner: Learner[Given], place: Place) -> Bench:
     """Divide the data, and measure once what holds for all trials, on the device where they run."""
     ready = learner.ready(options, place)
     corpus = learner.read(options, ready, place.fresh("rows"))
@@ -185,11 +184,12 @@ def _is_spent(budget: SearchOptions, study: Study) -> bool:
     return by_number or by_clock
 
 
-def _try(options: O, learner: Learner[O], proposal: Proposal, bench: Bench, place: Place) -> Trial:
+def _try(options: Given, learner: Learner[Given], proposal: Proposal, bench: Bench, place: Place) -> Trial:
     """One short run with a setting, from its beginning."""
     begin = time.monotonic()
     curve: Curve = []
-    state, reason = "done", ""
+    state: State = "done"
+    reason = ""
     try:
         with hushed():
             _run(
@@ -204,10 +204,10 @@ def _try(options: O, learner: Learner[O], proposal: Proposal, bench: Bench, plac
     loss = curve[-1][1] if state == "done" else None
     if loss is not None and not np.isfinite(loss):
         state, reason, loss = "failed", f"held-out loss {loss}", None
-    return Trial(proposal.values, state, loss, curve, round(time.monotonic() - begin, 3), reason)  # type: ignore[arg-type]
+    return Trial(proposal.values, state, loss, curve, round(time.monotonic() - begin, 3), reason)
 
 
-def _run(options: O, learner: Learner[O], proposal: Proposal, bench: Bench, place: Place, curve: Curve) -> None:
+def _run(options: Given, learner: Learner[Given], proposal: Proposal, bench: Bench, place: Place, curve: Curve) -> None:
     """Train, looking at the loss on what is held out after each of LOOKS parts; the last look is behind the end."""
     trial = Place(place.fresh("trial"))
     ready = learner.ready(options, trial)

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import nn
 
 from ingot.adapt.targets import ALL_LINEAR, HEADS, candidates
-from ingot.adapt.wrapped import is_linear
+from ingot.adapt.wrapped import features, is_linear
 from ingot.core.options import Options
 from ingot.model.network import Network
 from ingot.train.method import IN_FRONT, LOW_RANK, RANK, tokens_in_front
 
-O = TypeVar("O", bound=Options)  # noqa: E741
+Given = TypeVar("Given", bound=Options)
 
 Value = float | int | str
 
@@ -86,8 +86,7 @@ def _matrices(network: nn.Module) -> dict[str, nn.Module]:
 
 def _smallest(network: nn.Module) -> int:
     """The largest rank that every matrix has room for."""
-    return min(min(int(module.in_features), int(module.out_features))  # type: ignore[arg-type]
-               for module in _matrices(network).values())  # fmt: skip
+    return min(min(features(module)) for module in _matrices(network).values())
 
 
 def _is_alone(choice: Choice) -> bool:
@@ -107,13 +106,14 @@ def given_options(options: Options) -> set[str]:
     return found
 
 
-def changed(options: O, values: dict[str, Value]) -> O:
+def changed(options: Given, values: dict[str, Value]) -> Given:
     """The options with some values in place of theirs."""
-    update: dict[str, object] = {}
+    update: dict[str, Any] = {}
     for name, value in values.items():
         group, _, inner = name.rpartition(".")
         if group:
-            update[group] = changed(update.get(group, getattr(options, group)), {inner: value})  # type: ignore[type-var]
+            before: Options = update.get(group, getattr(options, group))
+            update[group] = changed(before, {inner: value})
         else:
             update[name] = value
     return options.model_copy(update=update)

@@ -27,12 +27,15 @@ Curve = list[list[float]]
 """[step, held-out loss] as a trial goes on."""
 
 
+State = Literal["done", "pruned", "failed"]
+
+
 @dataclass(frozen=True)
 class Trial:
     """One setting and what came of it. `loss`: on what was held out, at the end; None where it was not reached."""
 
     values: dict[str, Value]
-    state: Literal["done", "pruned", "failed"]
+    state: State
     loss: float | None
     curve: Curve
     seconds: float
