@@ -93,12 +93,11 @@ def run_ingot(model: Path, ids: Any, micro_batches: int, bf16: bool) -> dict[str
     }
 
 
-def run_trainer(model: Path, ids: Any, bf16: bool) -> dict[str, Any]:
-    """transformers' Trainer with torch_compile, AdamW fused, on the same batches."""
+def make_clock() -> tuple[Any, list[float], list[float]]:
+    """A callback for transformers' Trainer, and the seconds and losses of the steps that it will have seen."""
     import torch
-    from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
+    from transformers import TrainerCallback
 
-    steps, size, _ = ids.shape
     times: list[float] = []
     losses: list[float] = []
 
@@ -107,12 +106,24 @@ def run_trainer(model: Path, ids: Any, bf16: bool) -> dict[str, Any]:
             times.append(time.perf_counter())
 
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
             times[-1] = time.perf_counter() - times[-1]
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
             if logs and "loss" in logs:
                 losses.append(float(logs["loss"]))
 
+    return Clock(), times, losses
+
+
+def run_trainer(model: Path, ids: Any, bf16: bool) -> dict[str, Any]:
+    """transformers' Trainer with torch_compile, AdamW fused, on the same batches."""
+    import torch
+    from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
+
+    steps, size, _ = ids.shape
+    clock, times, losses = make_clock()
     network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     arguments = TrainingArguments(
         output_dir=tempfile.mkdtemp(), use_cpu=not torch.cuda.is_available(), bf16=bf16, torch_compile=True,
@@ -122,7 +133,7 @@ def run_trainer(model: Path, ids: Any, bf16: bool) -> dict[str, Any]:
         train_sampling_strategy="sequential",
     )  # fmt: skip
     rows = [{"input_ids": row, "labels": row} for row in ids.flatten(0, 1)]
-    Trainer(network, arguments, train_dataset=rows, callbacks=[Clock()]).train()
+    Trainer(network, arguments, train_dataset=rows, callbacks=[clock]).train()
     return {"loss": losses, "seconds": times}
 
 

@@ -22,7 +22,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,23 +126,10 @@ def run_peft(folder: Path, plan: dict[str, Any], side: str) -> dict[str, Any]:
     import torch
     from datasets import Dataset
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Trainer, TrainerCallback, TrainingArguments
+    from pretrain import make_clock
+    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Trainer, TrainingArguments
 
-    times: list[float] = []
-    losses: list[float] = []
-
-    class Clock(TrainerCallback):
-        def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-            times.append(time.perf_counter())
-
-        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            times[-1] = time.perf_counter() - times[-1]
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-            if logs and "loss" in logs:
-                losses.append(float(logs["loss"]))
+    clock, times, losses = make_clock()
 
     def ordered(kind: Any) -> Any:
         def loader(self: Any) -> Any:
@@ -166,7 +152,6 @@ def run_peft(folder: Path, plan: dict[str, Any], side: str) -> dict[str, Any]:
         "logging_steps": 1, "save_strategy": "no", "disable_tqdm": True, "per_device_train_batch_size": 1,
         "remove_unused_columns": False, "gradient_accumulation_steps": groups,
     }  # fmt: skip
-    clock = {"callbacks": [Clock()]}
     if side.startswith("trl"):
         from trl import SFTConfig, SFTTrainer
 
@@ -176,10 +161,10 @@ def run_peft(folder: Path, plan: dict[str, Any], side: str) -> dict[str, Any]:
         })  # fmt: skip
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "model")
         arguments = SFTConfig(**how, max_length=None, completion_only_loss=True)
-        ordered(SFTTrainer)(model, arguments, train_dataset=data, processing_class=tokenizer, **clock).train()
+        ordered(SFTTrainer)(model, arguments, train_dataset=data, processing_class=tokenizer, callbacks=[clock]).train()
     else:
         arguments = TrainingArguments(**how)
-        ordered(Trainer)(model, arguments, train_dataset=found, data_collator=padded, **clock).train()
+        ordered(Trainer)(model, arguments, train_dataset=found, data_collator=padded, callbacks=[clock]).train()
     return {"loss": losses, "seconds": times}
 
 
