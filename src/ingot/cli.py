@@ -154,8 +154,10 @@ def _localised(annotation: Any) -> Any:
 def _usage_error(error: Any, name: str, options: type[Options], fail: Any) -> IngotError:
     """cyclopts' error as one of ours, with the nearest option."""
     from cyclopts import MissingArgumentError, UnknownOptionError
+    from pydantic import ValidationError
 
     from ingot.core.errors import nearest
+    from ingot.core.options import explain
 
     if isinstance(error, UnknownOptionError):
         word = error.token.keyword or error.token.value
@@ -163,6 +165,9 @@ def _usage_error(error: Any, name: str, options: type[Options], fail: Any) -> In
         return fail("unknown-option", name=word, nearest=nearest(word, known))  # type: ignore[no-any-return]
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         return fail("missing-option", name=error.argument.name)  # type: ignore[no-any-return]
+    if isinstance(error.__cause__, ValidationError):
+        group: str = error.argument.name.lstrip("-") if error.argument else ""
+        return explain(error.__cause__, options, group)
     return fail("bad-command-line", verb=name, reason=str(error).strip())  # type: ignore[no-any-return]
 
 

@@ -170,3 +170,18 @@ def test_nothing_outside_the_line_prints_to_stdout() -> None:
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             assert not (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"), f"{path}:{node.lineno}"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--loop.clip -1", "option 'loop.clip' was '-1': Input should be greater than or equal to 0 [bad-option]"),
+        ("--loop.decay 0.3", "decay acts only with schedule wsd, not cosine [options-conflict]"),
+        ("--search.share 0.5", "acts only with --search.trials or --search.minutes [options-conflict]"),
+    ],
+)
+def test_mistakes_in_groups_are_one_sentence(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["tune", "x", "--data", "y", "--out", "z", *words.split()]) == 1
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert printed.count("\n") == 1

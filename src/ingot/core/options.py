@@ -20,7 +20,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ingot.core.errors import fail, nearest
+from ingot.core.errors import IngotError, fail, nearest
 
 
 class Options(BaseModel):
@@ -40,7 +40,7 @@ class Options(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise _explain(error, cls) from None
+            raise explain(error, cls) from None
 
     @classmethod
     def _bind(cls, args: tuple[Any, ...]) -> dict[str, Any]:
@@ -124,10 +124,10 @@ def _extra(field: Any) -> dict[str, Any]:
     return extra if isinstance(extra, dict) else {}
 
 
-def _explain(error: ValidationError, options: type[Options]) -> Exception:
-    """The first problem pydantic found, as one sentence."""
+def explain(error: ValidationError, options: type[BaseModel], group: str = "") -> IngotError:
+    """The first problem pydantic found, as one sentence; `group`: what options of a group have before their names."""
     problem = error.errors(include_url=False)[0]
-    name = ".".join(str(part) for part in problem["loc"])
+    name = ".".join([*([group] if group else []), *(str(part) for part in problem["loc"])])
     if problem["type"] == "extra_forbidden":
         known = _fields_at(options, problem["loc"][:-1])
         return fail("unknown-option", name=name, nearest=nearest(str(problem["loc"][-1]), known))

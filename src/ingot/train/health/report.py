@@ -50,11 +50,14 @@ def _named(found: Extremes) -> Iterator[str]:
 
 def _plots(steps: Sequence[Line]) -> Iterator[Section]:
     step, places = text("train-step"), [line["step"] for line in steps]
-    for key, title, unit in (("loss", "train-plot-loss", "train-unit-loss"), ("norm", "train-plot-norm", ""),
+    prefers = any("accuracy" in line for line in steps)
+    loss_unit = "train-unit-preference" if prefers else "train-unit-loss"
+    for key, title, unit in (("loss", "train-plot-loss", loss_unit), ("norm", "train-plot-norm", ""),
                              ("lr", "train-plot-lr", ""), ("tokens_per_second", "train-plot-speed", "")):  # fmt: skip
         series = _series(text(title), places, [line[key] for line in steps], largest=key == "norm")
         yield Plot(title=text(title), kind="line", series=[series], x_label=step, y_label=text(unit) if unit else "")
-    yield from _preferences(steps, step, places)
+    if prefers:
+        yield from _preferences(steps, step, places)
     layered = [line for line in steps if "layers" in line]
     if layered:
         places = [line["step"] for line in layered]
@@ -65,8 +68,6 @@ def _plots(steps: Sequence[Line]) -> Iterator[Section]:
 
 def _preferences(steps: Sequence[Line], step: str, places: list[int]) -> Iterator[Section]:
     """What only preference tuning says of its steps."""
-    if not any("accuracy" in line for line in steps):
-        return
     for key, title in (("margin", "train-plot-margin"), ("accuracy", "train-plot-accuracy")):
         series = _series(text(title), places, [line.get(key) for line in steps])
         yield Plot(title=text(title), kind="line", series=[series], x_label=step)
