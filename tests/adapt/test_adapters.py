@@ -156,20 +156,20 @@ def test_packed_texts_of_encoders_each_see_the_prompt(config: dict[str, Any]) ->
 
 @pytest.mark.parametrize("method", ["prefix", "prompt"])
 def test_cached_equals_whole_behind_a_front(method: str) -> None:
-    from ingot.model.cache import KVCache, SlotRows
+    from ingot.model.cache import HeldRows, KVCache
 
     network = make_decoder(MISTRAL)
     put(network, method)
-    cache = KVCache(network.config, 2, 32, torch.device("cpu"), torch.float32)
-    slots = torch.arange(2)
+    cache = KVCache(network.config, 64, torch.device("cpu"), torch.float32)
+    places = torch.arange(64).view(2, 32)
     with torch.no_grad():
         whole = network(IDS)
         parts = []
-        front = network.keep_front(cache, slots)
+        front = network.keep_front(cache, places)
         assert front.tolist() == [6, 6]
         for begin_at, end in ((0, 9), (9, 10), (10, 20)):
             positions = torch.arange(begin_at, end) + front[:, None]
-            parts.append(network(IDS[:, begin_at:end], positions, rows=SlotRows.at(cache, slots, positions)))
+            parts.append(network(IDS[:, begin_at:end], positions, rows=HeldRows.at(cache, places, positions)))
     assert (torch.cat(parts, 1) - whole).abs().max() <= 1e-5
 
 

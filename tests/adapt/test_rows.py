@@ -11,7 +11,7 @@ from peft_pairs import IDS
 
 from ingot.adapt.load import load
 from ingot.core.errors import IngotError
-from ingot.infer.engine import generate
+from ingot.infer.engine import Engine, generate
 from ingot.infer.sampling import Sampling
 from tiny import BERT, LLAMA, MIXTRAL, QWEN2, write_model
 
@@ -100,3 +100,24 @@ def test_two_fronts_on_one_text_are_refused(tmp_path: Path) -> None:
     with pytest.raises(IngotError) as caught:
         load(f"{base}+{a}+{a}")
     assert caught.value.code == "adapter-twice"
+
+
+@pytest.mark.parametrize("method", ["lora", "dora", "ia3", "prompt"])
+def test_requests_choose_their_adapters_in_one_batch(method: str, tmp_path: Path) -> None:
+    """The same prompt by each adapter, by none and by both, twice: what one of them left in the cache is no other's."""
+    base = write_model(tmp_path / "base", QWEN2)
+    a, b = write(tmp_path / "a", base, method, 1), write(tmp_path / "b", base, "lora", 2)
+    engine = Engine(load(f"{base}+{a}+{b}"), num_slots=8)
+    own, prompt = Sampling(temperature=0, max_tokens=8, ignore_eos=True), list(range(4, 44))
+    parts = ["", f"+{a}", f"+{b}", f"+{a}+{b}"]
+    wanted = [generate(load(f"{base}{part}"), [prompt], own)[0].tokens for part in parts]
+    choices: list[list[str] | None] = [[], ["a"], ["b"], None]
+    for _ in range(2):
+        found = [engine.submit(prompt, own, adapters=choice) for choice in choices]
+        while engine.has_work:
+            engine.step()
+        assert [each.tokens for each in found] == wanted
+    assert engine.counters.hit == (0 if method == "prompt" else 4 * 32)
+    with pytest.raises(IngotError) as error:
+        engine.submit(prompt, own, adapters=["c"])
+    assert error.value.code == "unknown-adapter"

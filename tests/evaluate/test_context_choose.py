@@ -96,8 +96,8 @@ def test_memory_is_what_a_forward_pass_keeps(config: dict[str, Any]) -> None:
         measured, rel=0.15 if isinstance(read, MoEConfig) else 0.05
     )
     assert hidden.requires_grad
-    cache = KVCache(read, 1, 96, torch.device("cpu"), torch.float32)
-    assert memory.kv_bytes(read, 96) == sum(t.nbytes for t in (*cache.k_SHCD, *cache.v_SHCD))
+    cache = KVCache(read, 96, torch.device("cpu"), torch.float32)
+    assert memory.kv_bytes(read, 96) == cache.nbytes
     assert memory.num_parameters(read) == sum(parameter.numel() for parameter in decoder.parameters())
 
 

@@ -17,7 +17,6 @@ from ingot.data.objectives.prefix_lm import split_rows
 from ingot.data.pack import Batch
 from ingot.evaluate.context.passkey import likelihood
 from ingot.infer import likelihood as scoring
-from ingot.infer import runner as module
 from ingot.infer.engine import Engine, generate
 from ingot.infer.inspection.capture import SELF, look
 from ingot.infer.likelihood import Query, batch_logprobs, compare_models, following, query_logprobs, sliding_window
@@ -61,10 +60,9 @@ def test_tokens_equal_the_naive_loop(tiny_prefix: Tiny, family: str, num_slots: 
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral"])
-def test_a_prefix_is_never_read_in_pieces(tiny_prefix: Tiny, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though a step reads no more than 7 tokens of other prompts, and the cache has to grow often."""
+def test_a_prefix_is_never_read_in_pieces(tiny_prefix: Tiny, family: str) -> None:
+    """Though a step reads no more than 7 tokens of other prompts."""
     whole = generate(tiny_prefix(family), prompts(), MIXED)
-    monkeypatch.setattr(module, "FIRST_CAPACITY", 4)
     engine = Engine(tiny_prefix(family), num_slots=5, prefill_tokens=7)
     apart = [engine.submit(prompt, own) for prompt, own in zip(prompts(), MIXED, strict=True)]
     run(engine)

@@ -13,7 +13,7 @@ from ingot.core.errors import IngotError
 from ingot.core.model_dir import ModelDir
 from ingot.infer.engine import Engine
 from ingot.infer.sampling import Sampling
-from ingot.model.cache import KVCache, SlotRows
+from ingot.model.cache import HeldRows, KVCache
 from ingot.model.weights import read_tensors
 from tiny import BLOOM, CONFIGS, GEMMA3, GPT2, GPT_NEOX, LLAMA, PHI3, QWEN3, QWEN3_MOE, write_model
 
@@ -186,23 +186,22 @@ def test_gradients_equal_transformers(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", CONFIGS)
 @torch.no_grad()
 def test_cached_equals_whole(name: str, tmp_path: Path) -> None:
-    """Three sequences of different lengths, read in chunks and then token by token, in scattered slots."""
+    """Three sequences of different lengths, read in chunks and then token by token, in scattered places."""
     model = load(write_model(tmp_path / "m", CASES[name]))
     ids = torch.randint(0, 320, (3, 24), generator=torch.Generator().manual_seed(4))
     whole = model.decoder(ids)
-    cache = KVCache(model.config, 5, 16, model.device, torch.float32)
-    slots = torch.tensor([4, 0, 2])
+    cache = KVCache(model.config, 100, model.device, torch.float32)
+    places = torch.randperm(100, generator=torch.Generator().manual_seed(5))[:96].view(3, 32)
     starts = [5, 9, 2]
     for row, start in enumerate(starts):
         for begin, end in ((0, start - 1), (start - 1, start)):
             positions = torch.arange(begin, end)[None]
-            rows = SlotRows.at(cache, slots[row : row + 1], positions)
+            rows = HeldRows.at(cache, places[row : row + 1], positions)
             part = model.decoder(ids[row : row + 1, begin:end], positions, rows=rows)
             assert torch.allclose(part[0], whole[row, begin:end], atol=1e-5)
-    cache.grow(32)
     for step in range(10):
         positions = torch.tensor([[start + step] for start in starts])
-        part = model.decoder(ids.gather(1, positions), positions, rows=SlotRows.at(cache, slots, positions))
+        part = model.decoder(ids.gather(1, positions), positions, rows=HeldRows.at(cache, places, positions))
         for row, start in enumerate(starts):
             assert torch.allclose(part[row, 0], whole[row, start + step], atol=1e-5)
 

@@ -16,6 +16,8 @@ from ingot.adapt.active import Active
 from ingot.adapt.methods import put_on
 from ingot.core.errors import IngotError
 from ingot.data.pack import Rows, pack_documents
+from ingot.model import available
+from ingot.model.available import free_bytes
 from ingot.model.config import ModelConfig
 from ingot.model.network import make_network
 from ingot.model.nf4_linear import hold_in_nf4
@@ -25,8 +27,7 @@ from ingot.train.distributed.sharing import Sharing
 from ingot.train.distributed.world import World
 from ingot.train.loop import Run
 from ingot.train.loss import prediction_loss
-from ingot.train.memory import available, running
-from ingot.train.memory.available import free_bytes
+from ingot.train.memory import running
 from ingot.train.memory.rehearsal import Scene, lesson, rehearse
 from ingot.train.memory.running import SPARE, Beginning, choose_checkpointing, copied
 from ingot.train.memory.setting import Setting

@@ -45,6 +45,18 @@ class Active:
             raise fail("adapter-twice", name=name)
         self.names.append(name)
 
+    def chosen(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Names that a row of its own may choose. Raises `unknown-adapter`, `adapter-rows`."""
+        for name in names:
+            self._check(name)
+        for name in self.refusals:
+            raise fail("adapter-rows", name=name, layer=self.refusals[name])
+        return tuple(names)
+
+    def _check(self, name: str) -> None:
+        if name not in self.names:
+            raise fail("unknown-adapter", name=name, nearest=nearest(name, self.names) or "-")
+
     @contextlib.contextmanager
     def rows(self, chosen: Sequence[Row]) -> Iterator[None]:
         """Let each row of the batches run within be changed by its own adapters.
@@ -53,8 +65,7 @@ class Active:
         """
         each = [(row,) if isinstance(row, str) else row or () for row in chosen]
         for name in dict.fromkeys(name for row in each for name in row):
-            if name not in self.names:
-                raise fail("unknown-adapter", name=name, nearest=nearest(name, self.names) or "-")
+            self._check(name)
             if name in self.refusals and len(set(each)) > 1:
                 raise fail("adapter-rows", name=name, layer=self.refusals[name])
         before, self._chosen, self._indices = self._chosen, each, {}

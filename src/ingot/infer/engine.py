@@ -5,19 +5,15 @@
     while engine.has_work:
         for event in engine.step(): ...
 
-A step admits waiting sequences to free slots, reads at most PREFILL_TOKENS tokens of prompts (so that running sequences
-wait little), and gives every sequence whose prompt is read its next token. What is read in both directions (a source, a
-prefix) cannot be read in parts: where it is longer than that, it is read alone in one step. How prompts are read is
-`reader`'s business, the tensors are `runner`'s. All methods belong to one thread.
-
-What this does not do: paging, sharing prefixes, speculation, or making room by pre-empting.
+Who runs and what is read is `scheduler`'s business, the tensors are `runner`'s, how prompts are read is `reader`'s. A
+step gives every sequence whose prompt is read its next token, or several where a proposer guessed what follows: guesses
+are read together and each is compared with the token that is drawn in its place, so that they change no answer. All
+methods belong to one thread.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from collections.abc import Sequence as List
 from contextlib import nullcontext
 from math import inf
@@ -26,122 +22,211 @@ import torch
 from torch import Tensor
 
 from ingot.adapt.load import LanguageModel
+from ingot.adapt.methods import length_in_front
 from ingot.core.errors import IngotError, fail
 from ingot.core.progress import progress
 from ingot.infer.answer import AnswerDecoder
+from ingot.infer.memory import Memory
 from ingot.infer.reader import Prompt, Reader, Start
-from ingot.infer.runner import Runner
+from ingot.infer.runner import Span, TorchRunner
 from ingot.infer.sampling import Sampling, sample
+from ingot.infer.scheduler import Counters, Reading, Scheduler
 from ingot.infer.sequence import Event, FinishReason, Sequence, TokenLogprobs
+from ingot.infer.speculation.options import Speculation
+from ingot.infer.speculation.proposer import Proposer, make_proposer
 from ingot.text.tokenizer import Tokenizer
 
 PREFILL_TOKENS = 512
-"""Prompt tokens read in one step, padding included. Bounds the mask, and the wait of running sequences."""
+"""Prompt tokens read in one step where nobody writes."""
 
 
 class Engine:
-    """Runs up to `num_slots` sequences at once; the others wait in order of arrival. Raises `does-not-write` for a
-    model that writes no text."""
+    """Runs up to `num_slots` sequences at once; the others wait in order of arrival. `memory`: of the cache of keys and
+    values. Raises `does-not-write` for a model that writes no text, what `Memory` and `make_proposer` raise."""
 
-    def __init__(self, model: LanguageModel, num_slots: int = 8, prefill_tokens: int = PREFILL_TOKENS) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        num_slots: int = 8,
+        prefill_tokens: int = PREFILL_TOKENS,
+        memory: Memory | None = None,
+        speculation: Speculation | None = None,
+    ) -> None:
         self.model = model
         self.num_slots = num_slots
-        self.prefill_tokens = prefill_tokens
         self.reader = Reader.of(model)
-        self.runner = Runner(model, num_slots)
         self.tokenizer = _tokenizer(model)
-        self._waiting: deque[Sequence] = deque()
-        self._running: list[Sequence] = []
-        self._free = list(range(num_slots))
+        memory = memory or Memory()
+        num_blocks, num_source_blocks = memory.blocks(model, num_slots)
+        self.front = length_in_front(model.network)
+        self.scheduler = Scheduler(num_slots, num_blocks, num_source_blocks, prefill_tokens, self.front)
+        self.runner = TorchRunner(model, num_blocks, num_source_blocks, memory.dtype(model))
+        self.proposer: Proposer = make_proposer(speculation or Speculation(), self.runner, num_blocks)
         self._submitted = 0
 
     @property
     def has_work(self) -> bool:
-        return bool(self._waiting or self._running)
+        return bool(self.scheduler.waiting or self.scheduler.running)
 
     @property
     def num_running(self) -> int:
-        return len(self._running)
+        return len(self.scheduler.running)
 
     @property
     def num_waiting(self) -> int:
-        return len(self._waiting)
+        return len(self.scheduler.waiting)
 
-    def submit(self, prompt: Prompt | List[int], sampling: Sampling | None = None) -> Sequence:
-        """Queue a request. Raises what `Reader.check` raises, `token-outside`, `stop-without-tokenizer`."""
+    @property
+    def num_blocks(self) -> int:
+        """Blocks that sequences may hold."""
+        return self.scheduler.blocks.num_blocks - 1
+
+    @property
+    def num_free_blocks(self) -> int:
+        """Blocks that no sequence holds now."""
+        return self.scheduler.blocks.num_free
+
+    @property
+    def counters(self) -> Counters:
+        return self.scheduler.counters
+
+    def submit(
+        self,
+        prompt: Prompt | List[int],
+        sampling: Sampling | None = None,
+        salt: str = "",
+        adapters: List[str] | None = None,
+    ) -> Sequence:
+        """Queue a request. Only requests with the same `salt` share what the cache holds. `adapters`: those of the
+        model's that act, in its order; None for all. Raises what `Reader.check` raises, `token-outside`,
+        `stop-without-tokenizer`, `cache-too-small`, `unknown-adapter`."""
         sampling, prompt = sampling or Sampling(), Prompt.of(prompt)
         self.reader.check(prompt)
-        outside = [token for token in sampling.logit_bias if token >= self.model.config.vocab_size]
-        if outside:
-            raise fail("token-outside", where="logit_bias", found=outside[0], size=self.model.config.vocab_size)
-        if sampling.stop and self.tokenizer is None:
-            raise fail("stop-without-tokenizer", path=self.model.model_dir.path)
-        room = self.reader.room(prompt)
-        limit = min(room, sampling.max_tokens or room)
+        self._check(sampling)
         start = self.reader.start(prompt)
+        fitting = self.scheduler.capacity - len(start.ids)
+        if fitting < 1:
+            raise fail("cache-too-small", found=len(start.ids), limit=self.scheduler.capacity)
+        room = min(self.reader.room(prompt), fitting)
+        acting = None if adapters is None else self.model.active.chosen(adapters)
+        sequence = Sequence(
+            self._submitted, start, sampling, self.model.generation, min(room, sampling.max_tokens or room),
+            self._decoder(start), self._root(start, salt, acting), acting,
+        )  # fmt: skip
         self._submitted += 1
-        sequence = Sequence(self._submitted, start, sampling, self.model.generation, limit, self._decoder(start))
-        self._waiting.append(sequence)
+        self.scheduler.add(sequence)
         return sequence
 
     def cancel(self, sequence: Sequence) -> None:
-        """End a sequence now; its slot is free at once. One that has ended stays as it is."""
+        """End a sequence now; its blocks are free at once. One that has ended stays as it is."""
         if sequence.finish_reason is None:
             self._end(sequence, "cancelled")
 
     @torch.inference_mode()
     def step(self) -> list[Event]:
-        """One token for every sequence whose prompt is read. If it raises, every running sequence ends in "error"."""
-        self._admit()
+        """A token or more for every sequence whose prompt is read. If it raises, every running sequence ends in
+        "error"."""
         try:
-            reading = self._choose_reading()
-            writing = [sequence for sequence in self._running if not sequence.is_reading]
-            hidden = [self.runner.run(group, self.prefill_tokens) for group in (reading, writing) if group]
-            ready = [sequence for sequence in reading + writing if sequence.num_left == 0]
-            events = self._next_tokens(ready, torch.cat(hidden)) if ready else []
+            self.scheduler.admit()
+            planned = self.scheduler.plan(self.proposer.ahead)
+            with self.proposer.timed(planned) as events:
+                events += self._read(planned)
         except BaseException as error:
-            for sequence in list(self._running):
+            for sequence in list(self.scheduler.running):
                 self._end(sequence, "error" if isinstance(error, Exception) else "cancelled")
             raise
-        for event in events:
-            if event.finish_reason is not None:
-                self._release(event.sequence)
+        for reading in planned:
+            self.scheduler.publish(reading.sequence)
+            if reading.sequence.finish_reason is not None:
+                self.scheduler.remove(reading.sequence)
         return events
 
-    def _admit(self) -> None:
-        while self._waiting and self._free:
-            sequence = self._waiting.popleft()
-            sequence.slot = heapq.heappop(self._free)
-            self._running.append(sequence)
-            self._running.sort(key=_slot)
-
-    def _choose_reading(self) -> list[Sequence]:
-        """Sequences whose prompt goes on in this step: first come first, padded together while that stays small."""
-        chosen: list[Sequence] = []
-        width = source_width = 0
-        for sequence in sorted(self._running, key=lambda other: other.id):
-            if sequence.is_reading:
-                wider = max(width, sequence.num_next(self.prefill_tokens))
-                source_wider = max(source_width, sequence.source_left)
-                end = max(other.num_cached for other in [*chosen, sequence]) + wider
-                is_small = (wider + source_wider) * (len(chosen) + 1) <= self.prefill_tokens
-                if not chosen or (is_small and end <= self.model.max_length):
-                    chosen.append(sequence)
-                    width, source_width = wider, source_wider
-        return sorted(chosen, key=_slot)
-
-    def _next_tokens(self, ready: list[Sequence], hidden_RD: Tensor) -> list[Event]:
-        """Draw, and hand each sequence its token."""
-        logits_RV = self.runner.network.head(hidden_RD)
+    def _read(self, planned: list[Reading]) -> list[Event]:
+        """Run what is planned; draw for those whose known tokens are all read then."""
+        if not planned:
+            return []
+        self._read_fronts([reading.sequence for reading in planned])
+        self._read_sources([reading.sequence for reading in planned])
+        ready = [reading for reading in planned if reading.count == reading.sequence.num_left]
+        self.proposer.propose([reading.sequence for reading in ready])
+        hidden_RC = self.runner.run([_span(reading) for reading in planned])
+        for reading in planned:
+            reading.sequence.num_cached += reading.count
+        if not ready:
+            return []
+        logits_RV = self.runner.head(hidden_RC)
         if not bool(logits_RV.amax(-1).isfinite().all()):
             raise fail("logits-not-finite", path=self.model.model_dir.path)
+        return self._draw([reading.sequence for reading in ready], logits_RV)
+
+    def _draw(self, ready: list[Sequence], logits_RV: Tensor) -> list[Event]:
+        """The next token of each, and as long as it is the one that was guessed, the one behind it."""
+        drafts = [sequence.draft for sequence in ready]
+        firsts = [0]
+        for draft in drafts:
+            firsts.append(firsts[-1] + len(draft) + 1)
+        going, events, depth = list(range(len(ready))), [], 0
+        while going:
+            drawn = self._accept([ready[n] for n in going], _rows(logits_RV, [firsts[n] + depth for n in going]))
+            events += drawn
+            going = [
+                number
+                for number, event in zip(going, drawn, strict=True)
+                if event.finish_reason is None and drafts[number][depth : depth + 1] == [event.token_id]
+            ]
+            for number in going:
+                ready[number].num_cached += 1
+            self.counters.accepted += len(going)
+            depth += 1
+        for sequence in ready:
+            self.counters.drafted += len(sequence.draft)
+            sequence.draft = []
+        return events
+
+    def _accept(self, ready: list[Sequence], logits_RV: Tensor) -> list[Event]:
+        """Draw one token for each, and hand it over."""
         tokens_R, processed_RV = sample(logits_RV, [sequence.request() for sequence in ready])
-        tokens = tokens_R.tolist()
-        logprobs = [
-            token_logprobs(logits_RV[row], processed_RV[row], token, sequence.sampling)
-            for row, (sequence, token) in enumerate(zip(ready, tokens, strict=True))
+        return [
+            sequence.accept(token, token_logprobs(raw_V, processed_V, token, sequence.sampling))
+            for sequence, token, raw_V, processed_V in zip(
+                ready, tokens_R.tolist(), logits_RV, processed_RV, strict=True
+            )
         ]
-        return [sequence.accept(token, entry) for sequence, token, entry in zip(ready, tokens, logprobs, strict=True)]
+
+    def _read_fronts(self, planned: list[Sequence]) -> None:
+        new = [sequence for sequence in planned if sequence.num_cached == 0]
+        if self.front and new:
+            kept = self.runner.keep_front([each.blocks for each in new], [each.adapters for each in new])
+            for sequence, length in zip(new, kept, strict=True):
+                sequence.front_cached = length
+
+    def _read_sources(self, planned: list[Sequence]) -> None:
+        new = [sequence for sequence in planned if sequence.source_left]
+        if new:
+            kept = self.runner.read_sources(
+                [each.start.source for each in new],
+                [each.source_blocks for each in new],
+                [each.adapters for each in new],
+            )
+            for sequence, length in zip(new, kept, strict=True):
+                sequence.source_cached = length
+
+    def _check(self, sampling: Sampling) -> None:
+        """Refuse what this model cannot do."""
+        outside = [token for token in sampling.logit_bias if token >= self.model.config.vocab_size]
+        if outside:
+            raise fail("token-outside", where="logit_bias", found=outside[0], size=self.model.config.vocab_size)
+        if sampling.stop and self.tokenizer is None:
+            raise fail("stop-without-tokenizer", path=self.model.model_dir.path)
+
+    def _root(self, start: Start, salt: str, adapters: tuple[str, ...] | None) -> Hashable:
+        """What a text's keys and values depend on beside its tokens; None where it shares none: what is read in both
+        directions, or behind what an adapter put there."""
+        if start.prefix or start.source or self.front:
+            return None
+        crossing = self.reader.crossing
+        scaled_to = len(start.ids) if crossing is not None and len(start.ids) > crossing else None
+        return (salt, adapters, scaled_to)
 
     def _decoder(self, start: Start) -> AnswerDecoder | None:
         if self.tokenizer is None:
@@ -150,15 +235,29 @@ class Engine:
 
     def _end(self, sequence: Sequence, reason: FinishReason) -> None:
         sequence.finish_reason = reason
-        if sequence.slot is None:
-            self._waiting.remove(sequence)
-        else:
-            self._release(sequence)
+        self.scheduler.remove(sequence)
 
-    def _release(self, sequence: Sequence) -> None:
-        self._running.remove(sequence)
-        heapq.heappush(self._free, _slot(sequence))
-        sequence.slot = None
+
+def _rows(logits_RV: Tensor, rows: list[int]) -> Tensor:
+    """Some rows, without copying them when they are all."""
+    return logits_RV if rows == list(range(len(logits_RV))) else logits_RV[rows]
+
+
+def _span(reading: Reading) -> Span:
+    sequence, start = reading.sequence, reading.sequence.start
+    is_last = reading.count == sequence.num_left
+    return Span(
+        ids=[*sequence.known(sequence.num_cached, reading.count), *sequence.draft],
+        begin=sequence.next_position,
+        blocks=sequence.blocks,
+        wanted=1 + len(sequence.draft) if is_last else 0,
+        length=sequence.front_cached + len(start.ids),
+        front=sequence.front_cached,
+        prefix=start.prefix,
+        adapters=sequence.adapters,
+        source_blocks=sequence.source_blocks,
+        source=sequence.source_cached,
+    )
 
 
 def generate(
@@ -191,11 +290,6 @@ def token_logprobs(raw_V: Tensor, processed_V: Tensor, token: int, sampling: Sam
     pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     likely = sorted(((other, value) for other, value in pairs if value > -inf), key=lambda pair: (-pair[1], pair[0]))
     return TokenLogprobs(token, float(logprobs_V[token]), tuple(likely))
-
-
-def _slot(sequence: Sequence) -> int:
-    assert sequence.slot is not None
-    return sequence.slot
 
 
 def _tokenizer(model: LanguageModel) -> Tokenizer | None:

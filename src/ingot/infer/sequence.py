@@ -7,6 +7,7 @@ text without splitting characters, watches for stop strings and decides when it 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,10 +49,13 @@ class Sequence:
 
     tokens: all that was generated, an end token and the tokens of a stop string included. text: what they say up to
     an end token or stop string. seed: the one that was used. finish_reason: None while running, "stop" (end token or
-    stop string, see stop_reason), "length" (max_tokens or the window), "cancelled", "error" (a step failed).
-    num_cached: how many of start.ids and tokens the cache holds; front_cached: how many tokens lie before them, put
-    there by an adapter; source_cached: how many tokens of the source, and of what an adapter puts in front of it, are
-    held.
+    stop string, see stop_reason), "length" (max_tokens, the window, or all memory of the cache), "cancelled", "error"
+    (a step failed). num_hit: how many tokens of the prompt were not read, because the cache held them.
+
+    The engine's: num_cached: how many of start.ids and tokens the cache holds, in `blocks`; front_cached: how many
+    tokens lie before them, put there by an adapter; source_cached: how many tokens of the source, and of what an
+    adapter puts in front of it, `source_blocks` hold. draft: tokens that are guessed to come next. root: what the first
+    block hangs on, None where its blocks are not shared; node: what the first block that is not published hangs on.
     """
 
     def __init__(
@@ -62,25 +66,35 @@ class Sequence:
         generation: Generation,
         limit: int,
         decoder: AnswerDecoder | None,
+        root: Hashable = None,
+        adapters: tuple[str, ...] | None = None,
     ) -> None:
         self.id = number
         self.start = start
         self.sampling = sampling
+        self.adapters = adapters
         self.seed = secrets.randbits(FRESH_SEED_BITS) if sampling.seed is None else sampling.seed
         self.tokens: list[int] = []
         self.logprobs: list[TokenLogprobs] | None = None if sampling.logprobs is None else []
         self.finish_reason: FinishReason | None = None
         self.stop_reason: int | str | None = None
-        self.slot: int | None = None
-        self.num_cached = 0
-        self.front_cached = 0
-        self.source_cached = 0
+        self.num_hit = 0
+        self.root = root
         self._limit = limit
         self._generation = generation
         self._seen = dict.fromkeys(start.ids, 0)
         self._decoder = decoder
         self._gate = StopGate(sampling.stop)
         self._pieces: list[str] = []
+        self.forget_cache()
+
+    def forget_cache(self) -> None:
+        """Everything has to be read again."""
+        self.blocks: list[int] = []
+        self.source_blocks: list[int] = []
+        self.draft: list[int] = []
+        self.num_cached = self.num_published = self.front_cached = self.source_cached = 0
+        self.node: Hashable = self.root
 
     @property
     def text(self) -> str:
@@ -101,9 +115,19 @@ class Sequence:
         return self.front_cached + self.num_cached
 
     @property
+    def num_known(self) -> int:
+        """Tokens read and written."""
+        return len(self.start.ids) + len(self.tokens)
+
+    @property
     def num_left(self) -> int:
         """How many known tokens the cache has not seen yet: 1 while generating, more while the prompt is read."""
-        return len(self.start.ids) + len(self.tokens) - self.num_cached
+        return self.num_known - self.num_cached
+
+    @property
+    def room(self) -> int:
+        """How many tokens may still be written."""
+        return self._limit - len(self.tokens)
 
     @property
     def is_reading(self) -> bool:
@@ -114,12 +138,12 @@ class Sequence:
         """How many tokens to run through the model next: `most`, but a prefix is never cut."""
         return min(self.num_left, max(most, self.start.prefix if self.num_cached == 0 else 0))
 
-    def next_ids(self, count: int) -> list[int]:
-        """The next tokens to run through the model, `count` at most."""
-        if self.num_cached >= len(self.start.ids):
-            begin = self.num_cached - len(self.start.ids)
-            return self.tokens[begin : begin + count]
-        return (self.start.ids[self.num_cached :] + self.tokens)[:count]
+    def known(self, begin: int, count: int) -> list[int]:
+        """Some of what was read and written, in order."""
+        split = len(self.start.ids)
+        if begin >= split:
+            return self.tokens[begin - split : begin - split + count]
+        return self.start.ids[begin : begin + count] + self.tokens[: max(0, begin + count - split)]
 
     def request(self) -> Request:
         """What drawing the next token needs to know."""

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from ingot.model.attention import visible
-from ingot.model.cache import CacheRows, Keys, KVCache, SlotRows
+from ingot.model.cache import CacheRows, HeldRows, Keys, KVCache
 from ingot.model.config import ModelConfig
 from ingot.model.positions import alibi_slopes
 
 
-def key_positions(rows: SlotRows) -> Tensor:
+def key_positions(rows: HeldRows) -> Tensor:
     """Positions of all that a pass over a cache looks at, (B, S)."""
     return torch.arange(rows.length, device=rows.positions_BT.device).expand(len(rows.positions_BT), -1)
 
@@ -39,12 +39,10 @@ class Before:
     def length(self) -> int:
         return self.k_LBGVD[0].shape[2]
 
-    def keep(self, cache: KVCache, slots_B: Tensor) -> None:
-        """Write it to the beginning of slots, whose texts then go on from `lengths_B`."""
-        positions_BV = torch.arange(self.length, device=slots_B.device).expand(len(slots_B), -1)
-        for layer, (k_BGVD, v_BGVD) in enumerate(zip(self.k_LBGVD, self.v_LBGVD, strict=True)):
-            held = cache.k_SHCD[layer]
-            cache.write(layer, (k_BGVD.to(held), v_BGVD.to(held)), slots_B, positions_BV)
+    def keep(self, cache: KVCache, places_BS: Tensor) -> None:
+        """Write it to the first places of texts, which then go on from `lengths_B`."""
+        for layer, keys in enumerate(zip(self.k_LBGVD, self.v_LBGVD, strict=True)):
+            cache.write(layer, keys, places_BS[:, : self.length])
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ def masks(
     positions_BT: Tensor,
     segments_BT: Tensor | None,
     prefix_BT: Tensor | None,
-    rows: SlotRows | None,
+    rows: HeldRows | None,
     before: Before | None = None,
 ) -> dict[int | None, Tensor | None]:
     """One mask (B, 1, T, S) for each distinct window, None standing for plain causal attention; with ALiBi the numbers

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ingot.model.cache import CacheRows, SlotRows
+from ingot.model.cache import CacheRows, HeldRows
 from ingot.model.config import ModelConfig
 from ingot.model.context import Behind, Recorder, default_positions, masks, text_lengths
 from ingot.model.families import DECODERS
@@ -62,9 +62,10 @@ class Decoder(Transformer):
         segments_BT: Tensor | None = None,
         prefix_BT: Tensor | None = None,
         lengths_B: Tensor | None = None,
-        rows: SlotRows | None = None,
+        rows: HeldRows | None = None,
+        layers: int | None = None,
     ) -> Tensor:
-        """Hidden states after the final norm, (B, T, hidden).
+        """Hidden states after the final norm, (B, T, hidden); `layers`: of the first so many layers alone.
 
         Tokens see only earlier tokens of their own segment (equal number in `segments_BT`; all, when not given), and
         tokens of its prefix (`prefix_BT`) the whole prefix. `rows`: each row goes on with what a cache holds, and sees
@@ -82,7 +83,7 @@ class Decoder(Transformer):
         if before is not None:
             seen, positions_BT = Behind(before), positions_BT + before.lengths_B[:, None]
             lengths_BT = None if lengths_BT is None else lengths_BT + before.lengths_B[:, None]
-        return self._through(ids_BT, positions_BT, lengths_BT, mask_of, seen)
+        return self._through(ids_BT, positions_BT, lengths_BT, mask_of, seen, layers)
 
     def remember(self, ids_BT: Tensor) -> Recorder:
         """The keys and values of every layer once `ids_BT` were read alone."""
@@ -98,10 +99,12 @@ class Decoder(Transformer):
         lengths_BT: Tensor | None,
         mask_of: dict[int | None, Tensor | None],
         rows: CacheRows | None,
+        layers: int | None = None,
     ) -> Tensor:
         x_BTC = self.backbone.embed(ids_BT, positions_BT)
         angles_of = self.angles(positions_BT, lengths_BT, x_BTC.dtype)
-        for block, window, rope in zip(self.blocks, self.config.windows, self.config.ropes, strict=True):
+        each = list(zip(self.blocks, self.config.windows, self.config.ropes, strict=True))
+        for block, window, rope in each[:layers]:
             x_BTC = block(x_BTC, angles_of[rope], mask_of[window], rows)
         return self.backbone.final(x_BTC)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ingot.model.attention import visible
-from ingot.model.cache import CacheRows, Keys, KVCache, SlotRows, SourceRows
+from ingot.model.cache import CacheRows, HeldRows, Keys, KVCache, SourceRows
 from ingot.model.context import Behind, Recorder, behind, default_positions, key_positions
 from ingot.model.transformer import Transformer
 
@@ -83,7 +83,7 @@ class EncoderDecoder(Transformer):
         segments_BT: Tensor | None = None,
         source_ids_BS: Tensor | None = None,
         source_segments_BS: Tensor | None = None,
-        rows: SlotRows | None = None,
+        rows: HeldRows | None = None,
         source: SourceRows | None = None,
     ) -> Tensor:
         """Hidden states of the target `ids_BT`, (B, T, hidden). With source segments but none for the target, every
@@ -123,13 +123,14 @@ class EncoderDecoder(Transformer):
         self.decode(ids_BT, Target(order_BT, order_BT, mask, self._encoded(ids_BT, None), None, recorder))
         return recorder
 
-    def keep_source(self, ids_BS: Tensor, segments_BS: Tensor, cache: KVCache, slots_B: Tensor) -> Tensor:
+    def keep_source(self, ids_BS: Tensor, segments_BS: Tensor, cache: KVCache, places_BS: Tensor) -> Tensor:
         """Encode sources and write every decoder layer's keys and values of them to a cache. How many each row has
         there, (B,): its tokens, and those that an adapter puts in front of them."""
         front_BS, inside_BS = self._with_front(ids_BS, segments_BS)
         assert inside_BS is not None
         memory_BSC = self._encoded(front_BS, inside_BS)
-        rows = SlotRows.at(cache, slots_B, default_positions(front_BS))
+        places_BS, length = places_BS[:, : front_BS.shape[1]], front_BS.shape[1]
+        rows = HeldRows(cache, places_BS, places_BS, default_positions(front_BS), length)
         for layer, attention in enumerate(self.cross_attentions):
             rows.append(layer, attention.keys(memory_BSC))
         return (inside_BS >= 0).sum(1)

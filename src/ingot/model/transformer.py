@@ -60,13 +60,13 @@ class Transformer(nn.Module):
     def dtype(self) -> torch.dtype:
         return next(self.embedding.parameters()).dtype
 
-    def keep_front(self, cache: KVCache, slots_B: Tensor) -> Tensor:
-        """Write what adapters put in front of every text to slots of a cache, once for as long as a text goes on. How
-        many tokens that is in each, (B,): where its text begins."""
-        before = None if self.before is None else self.before.remembered(self, slots_B)
+    def keep_front(self, cache: KVCache, places_BS: Tensor) -> Tensor:
+        """Write what adapters put in front of every text to the first of its places, once for as long as it goes on.
+        How many tokens that is in each, (B,): where its text begins."""
+        before = None if self.before is None else self.before.remembered(self, places_BS)
         if before is None:
-            return torch.zeros_like(slots_B)
-        before.keep(cache, slots_B)
+            return places_BS.new_zeros(len(places_BS))
+        before.keep(cache, places_BS)
         return before.lengths_B
 
     def remember(self, ids_BT: Tensor) -> Recorder:

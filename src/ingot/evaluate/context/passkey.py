@@ -18,7 +18,7 @@ from ingot.adapt.load import LanguageModel
 from ingot.adapt.methods import length_in_front
 from ingot.core.language import text
 from ingot.core.progress import track, warn
-from ingot.model.cache import KVCache, SlotRows
+from ingot.model.cache import HeldRows, KVCache
 from ingot.text.tokenizer import Tokenizer
 
 DIGITS = 5
@@ -165,16 +165,16 @@ class _Held:
 
     model: LanguageModel
     cache: KVCache
-    slots_B: Tensor
+    places_BS: Tensor
     front: int
 
     @classmethod
     def of(cls, model: LanguageModel, length: int) -> _Held:
         """An empty text that may grow to a length."""
         capacity = length + length_in_front(model.network)
-        cache = KVCache(model.config, 1, capacity, model.device, model.decoder.dtype)
-        slots_B = torch.zeros(1, dtype=torch.long, device=model.device)
-        return cls(model, cache, slots_B, int(model.decoder.keep_front(cache, slots_B)))
+        cache = KVCache(model.config, capacity, model.device, model.decoder.dtype)
+        places_BS = torch.arange(capacity, device=model.device)[None]
+        return cls(model, cache, places_BS, int(model.decoder.keep_front(cache, places_BS)))
 
     def go_on(self, at: int, candidate: Sequence[int], first_V: Tensor) -> float:
         """log p of a candidate; what an earlier one left in the cache is overwritten."""
@@ -199,6 +199,6 @@ class _Held:
             part_BT = torch.tensor([list(ids[begin : begin + size])], device=device)
             order_BT = torch.arange(at + begin, at + begin + part_BT.shape[1], device=device)[None]
             positions_BT, prefix_BT = self.front + order_BT, order_BT < prefix if prefix else None
-            rows = SlotRows.at(self.cache, self.slots_B, positions_BT)
+            rows = HeldRows.at(self.cache, self.places_BS, positions_BT)
             hidden = decoder(part_BT, positions_BT, prefix_BT=prefix_BT, lengths_B=lengths_B, rows=rows)[0]
         return decoder.head(hidden if at else hidden[-1:]).log_softmax(-1)

@@ -1,6 +1,7 @@
 """What writing text takes, counted as a step of training is: the network and the cache of `ingot.infer` are run on
 tensors that have shapes but no memory, first reading as much of a prompt as is read at once, then writing a token of
-every text. The cache is as large as the engine makes it, and grows on the way as there.
+every text. The cache holds as many blocks as these texts fill: that is what the engine's takes of a computer's memory,
+whose pages are its own once they were written to.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from ingot.infer.blocks import BLOCK, blocks_for
 from ingot.infer.engine import PREFILL_TOKENS
-from ingot.infer.runner import FIRST_CAPACITY
-from ingot.model.cache import KVCache, SlotRows, SourceRows
+from ingot.model.cache import HeldRows, KVCache, SourceRows
 from ingot.model.config import ModelConfig
 from ingot.model.decoder import Decoder
 from ingot.model.encoder import Encoder
@@ -45,8 +46,8 @@ def rehearse_writing(config: ModelConfig, slots: int, length: int) -> Writing:
         if isinstance(network, Encoder):
             network.head(network(_ids(1, length)))
             return Writing(weights, 0.0, storages.peak)
-        cache = _grown(config, slots, length)
-        sources = _grown(config, slots, length) if isinstance(network, EncoderDecoder) else None
+        cache = _filled(config, slots, length)
+        sources = _filled(config, slots, length) if isinstance(network, EncoderDecoder) else None
         held = storages.now - weights
         _read(network, cache, length)
         _write(network, cache, sources, slots, length)
@@ -68,27 +69,23 @@ def _write(network: Decoder | EncoderDecoder, cache: KVCache, sources: KVCache |
     positions_BT, rows = _places(cache, slots, length, 1)
     if isinstance(network, EncoderDecoder):
         assert sources is not None
-        source = SourceRows(sources, slice(slots), _ids(slots, 1)[:, 0], length)
+        source = SourceRows(sources, _ids(slots, length), _ids(slots, 1)[:, 0], length, torch.float32)
         hidden_BTC = network(_ids(slots, 1), positions_BT, rows=rows, source=source)
     else:
         hidden_BTC = network(_ids(slots, 1), positions_BT, rows=rows)
     network.head(hidden_BTC[:, -1]).softmax(-1)
 
 
-def _grown(config: ModelConfig, slots: int, length: int) -> KVCache:
-    """A cache that has grown to a length as the engine's does, doubling up to the window."""
-    capacities = [min(FIRST_CAPACITY, config.max_length)]
-    while capacities[-1] < length:
-        capacities.append(min(2 * capacities[-1], config.max_length))
-    cache = KVCache(config, slots, capacities[-2:][0], torch.device("cpu"), torch.float32)
-    cache.grow(capacities[-1])
-    return cache
+def _filled(config: ModelConfig, slots: int, length: int) -> KVCache:
+    """The blocks of so many texts."""
+    return KVCache(config, slots * blocks_for(length) * BLOCK, torch.device("cpu"), torch.float32)
 
 
-def _places(cache: KVCache, slots: int, length: int, width: int) -> tuple[Tensor, SlotRows]:
+def _places(cache: KVCache, slots: int, length: int, width: int) -> tuple[Tensor, HeldRows]:
     """The last `width` positions of the first slots."""
     positions_BT = torch.arange(length - width, length).expand(slots, -1)
-    return positions_BT, SlotRows(cache, torch.arange(slots), slice(slots), positions_BT, length)
+    places = slice(length) if slots == 1 else _ids(slots, length)
+    return positions_BT, HeldRows(cache, places, _ids(slots, width), positions_BT, length)
 
 
 def _ids(rows: int, width: int) -> Tensor:

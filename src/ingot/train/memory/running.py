@@ -21,11 +21,11 @@ from ingot.adapt.wrapped import features, is_linear
 from ingot.core.format import show_bytes
 from ingot.core.progress import say, warn
 from ingot.data.objectives.lesson import Lesson
+from ingot.model.available import free_bytes
 from ingot.model.config import ModelConfig
 from ingot.model.network import Network
 from ingot.train.cross_entropy import PART_NUMBERS, SMALLEST_PART, plain_loss
 from ingot.train.loss import Inputs
-from ingot.train.memory.available import free_bytes
 from ingot.train.memory.setting import FLOAT, Device, Setting, loop_flags
 from ingot.train.plan import Plan
 
