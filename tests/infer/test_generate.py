@@ -12,9 +12,12 @@ from ingot.adapt.load import LanguageModel
 from ingot.cli import main
 from ingot.core.console import visible
 from ingot.core.language import option_help
+from ingot.core.options import Options
 from ingot.infer.engine import generate
 from ingot.infer.generate import GenerateOptions
+from ingot.infer.memory import Memory
 from ingot.infer.sampling import Sampling
+from ingot.infer.speculation.options import Speculation
 from ingot.infer.terminal import write
 from ingot.text.chat import render
 
@@ -145,11 +148,17 @@ def test_every_control_changes_the_outcome(path: str, name: str) -> None:
 
 
 def test_every_option_is_covered() -> None:
-    covered = {*CHANGES, "model", "prompt", "prompts_file", "chat", "out", "slots", "device", "rare"}
-    rare = GenerateOptions.model_fields["rare"].annotation
-    assert rare is not None
-    assert set(GenerateOptions.model_fields) | set(rare.model_fields) == covered
-    assert len(GenerateOptions.model_fields) <= 15
+    elsewhere = {*Memory.model_fields, *Speculation.model_fields}  # test_sharing.py
+    covered = {*CHANGES, "model", "prompt", "prompts_file", "chat", "out", "slots", "device", *groups(), *elsewhere}
+    assert set(GenerateOptions.model_fields).union(*groups().values()) == covered
+    assert len(GenerateOptions.model_fields) - len(groups()) <= 15
+
+
+def groups() -> dict[str, list[str]]:
+    """Groups of options, and what is in each."""
+    kinds = {name: field.annotation for name, field in GenerateOptions.model_fields.items()}
+    return {name: list(kind.model_fields) for name, kind in kinds.items()
+            if isinstance(kind, type) and issubclass(kind, Options)}  # fmt: skip
 
 
 @pytest.mark.parametrize("language", ["en", "zh-TW"])
@@ -161,10 +170,8 @@ def test_the_page_has_the_options(language: str, monkeypatch: pytest.MonkeyPatch
         flag = "MODEL" if option == "model" else f"--{option.replace('_', '-')}"
         default = "" if field.is_required() or field.default is None else f"`{field.default}`"
         help = option_help("generate", option, field.description or "")
-        assert option == "rare" or f"| `{flag}` | {default} | {help} |" in page
-    rare = GenerateOptions.model_fields["rare"].annotation
-    assert rare is not None
-    assert all(f"`{option.replace('_', '-')}`" in page for option in rare.model_fields)
+        assert option in groups() or f"| `{flag}` | {default} | {help} |" in page
+    assert all(f"`{option.replace('_', '-')}`" in page for each in groups().values() for option in each)
 
 
 def test_an_unknown_device_is_an_error(path: str) -> None:

@@ -13,8 +13,9 @@ from naive import naive_generate
 from ingot import IngotError
 from ingot.adapt.load import LanguageModel
 from ingot.infer.blocks import BLOCK
+from ingot.infer.capacity import token_bytes
 from ingot.infer.engine import Engine
-from ingot.infer.memory import Memory, token_bytes
+from ingot.infer.memory import Memory
 from ingot.infer.sampling import Sampling
 from ingot.infer.sequence import Sequence
 from ingot.infer.speculation.options import Speculation

@@ -20,9 +20,11 @@ from ingot.core.options import argument, option, verb
 from ingot.core.progress import say
 from ingot.infer.conversation import Conversation
 from ingot.infer.engine import Engine
+from ingot.infer.memory import Memory
 from ingot.infer.options import CommonSampling, RareSampling, Sampling
 from ingot.infer.prompts import warn_if_turns_do_not_end, warn_of_settings
 from ingot.infer.sequence import Sequence
+from ingot.infer.speculation.options import Speculation
 from ingot.infer.terminal import CtrlC, write
 
 COOLER = 0.7
@@ -37,6 +39,8 @@ class ChatOptions(CommonSampling):
     temperature: float = option(COOLER, "0 takes the most likely token; 1 draws from the model's own", ge=0)
     device: str = option("cpu", "where to run: cpu, cuda, cuda:1")
     rare: RareSampling = option(RareSampling(), "seldom used: --rare.min-p and so on")
+    cache: Memory = option(Memory(), "keys and values: --cache.gib and so on")
+    speculation: Speculation = option(Speculation(), "guess what follows: --speculation.kind and so on")
 
 
 @dataclass
@@ -44,6 +48,7 @@ class Talk:
     """A running chat, and at its end what it came to."""
 
     conversation: Conversation
+    engine: Engine
     sampling: Sampling
     answers: list[Sequence] = field(default_factory=list)
     seconds: float = 0.0
@@ -63,7 +68,8 @@ def chat(options: ChatOptions) -> Talk:
     model = load(options.model, options.device)
     warn_of_settings(model)
     warn_if_turns_do_not_end(model)
-    talk = Talk(Conversation(model, options.system), sampling)
+    engine = Engine(model, num_slots=1, memory=options.cache, speculation=options.speculation)
+    talk = Talk(Conversation(model, options.system), engine, sampling)
     say("chat-begins", model=model.name, window=model.max_length)
     by_hand = sys.stdin.isatty()
     with talk.ctrl_c if by_hand else contextlib.nullcontext():
@@ -96,7 +102,7 @@ def _reply(talk: Talk, question: str) -> None:
     prompt, dropped = talk.conversation.ask(question, talk.sampling.max_tokens)
     if dropped:
         say("chat-turns-dropped", number=dropped)
-    engine = Engine(talk.conversation.model, num_slots=1)
+    engine = talk.engine
     sequence = engine.submit(prompt, talk.sampling.numbered(len(talk.answers)))
     started = time.monotonic()
     while engine.has_work and not talk.ctrl_c.pressed:

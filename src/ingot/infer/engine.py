@@ -26,6 +26,7 @@ from ingot.adapt.methods import length_in_front
 from ingot.core.errors import IngotError, fail
 from ingot.core.progress import progress
 from ingot.infer.answer import AnswerDecoder
+from ingot.infer.capacity import count_blocks, kv_dtype
 from ingot.infer.memory import Memory
 from ingot.infer.reader import Prompt, Reader, Start
 from ingot.infer.runner import Span, TorchRunner
@@ -42,7 +43,7 @@ PREFILL_TOKENS = 512
 
 class Engine:
     """Runs up to `num_slots` sequences at once; the others wait in order of arrival. `memory`: of the cache of keys and
-    values. Raises `does-not-write` for a model that writes no text, what `Memory` and `make_proposer` raise."""
+    values. Raises `does-not-write` for a model that writes no text, what `count_blocks` and `make_proposer` raise."""
 
     def __init__(
         self,
@@ -57,10 +58,10 @@ class Engine:
         self.reader = Reader.of(model)
         self.tokenizer = _tokenizer(model)
         memory = memory or Memory()
-        num_blocks, num_source_blocks = memory.blocks(model, num_slots)
+        num_blocks, num_source_blocks = count_blocks(memory, model, num_slots)
         self.front = length_in_front(model.network)
         self.scheduler = Scheduler(num_slots, num_blocks, num_source_blocks, prefill_tokens, self.front)
-        self.runner = TorchRunner(model, num_blocks, num_source_blocks, memory.dtype(model))
+        self.runner = TorchRunner(model, num_blocks, num_source_blocks, kv_dtype(memory, model))
         self.proposer: Proposer = make_proposer(speculation or Speculation(), self.runner, num_blocks)
         self._submitted = 0
 
@@ -266,13 +267,15 @@ def generate(
     sampling: Sampling | List[Sampling] | None = None,
     num_slots: int = 8,
     label: str | None = None,
+    memory: Memory | None = None,
+    speculation: Speculation | None = None,
 ) -> list[Sequence]:
     """Complete all prompts (texts, or token ids as they are) and return them in order. `sampling`: one for all, or one
     a prompt; `label`: show progress under this name. Every prompt is checked before the first token is made."""
     reader = Reader.of(model)
     read = [reader.text(model.tokenizer, given) if isinstance(given, str) else given for given in prompts]
     controls = [sampling or Sampling()] * len(read) if not isinstance(sampling, list) else sampling
-    engine = Engine(model, max(1, min(num_slots, len(read))))
+    engine = Engine(model, max(1, min(num_slots, len(read))), memory=memory, speculation=speculation)
     sequences = [engine.submit(prompt, control) for prompt, control in zip(read, controls, strict=True)]
     with progress(label, len(sequences)) if label else nullcontext(_ignore) as advance:
         while engine.has_work:

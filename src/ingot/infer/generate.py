@@ -22,9 +22,11 @@ from ingot.core.files import write_file
 from ingot.core.options import argument, option, verb
 from ingot.core.progress import LOGGER, say
 from ingot.infer import engine
+from ingot.infer.memory import Memory
 from ingot.infer.options import CommonSampling, RareSampling, Sampling
 from ingot.infer.prompts import Asked, make_prompt, read_prompts, warn_if_turns_do_not_end, warn_of_settings
 from ingot.infer.sequence import Sequence
+from ingot.infer.speculation.options import Speculation
 from ingot.infer.terminal import write
 
 
@@ -41,6 +43,8 @@ class GenerateOptions(CommonSampling):
     slots: int = option(8, "sequences that run at once", ge=1, le=1024)
     device: str = option("cpu", "where to run: cpu, cuda, cuda:1")
     rare: RareSampling = option(RareSampling(), "seldom used: --rare.min-p and so on")
+    cache: Memory = option(Memory(), "keys and values: --cache.gib and so on")
+    speculation: Speculation = option(Speculation(), "guess what follows: --speculation.kind and so on")
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,8 @@ def generate(options: GenerateOptions) -> Generated:
     if options.prompt is not None:
         sequences = [_stream(model, prompts[0], options)]
     else:
-        sequences = engine.generate(model, prompts, sampling_of(options), options.slots, label="generate")
+        slots, cache, speculation = options.slots, options.cache, options.speculation
+        sequences = engine.generate(model, prompts, sampling_of(options), slots, "generate", cache, speculation)
     done = Generated(prompts, sequences, time.monotonic() - started, options.out)
     _show(done, options)
     return done
@@ -113,7 +118,7 @@ def _prompts(options: GenerateOptions, model: LanguageModel) -> list[Asked]:
 def _stream(model: LanguageModel, prompt: Asked, options: GenerateOptions) -> Sequence:
     """Run one prompt and show its text as it comes, where anybody listens."""
     listening = LOGGER.isEnabledFor(logging.INFO)
-    running = engine.Engine(model, num_slots=1)
+    running = engine.Engine(model, num_slots=1, memory=options.cache, speculation=options.speculation)
     sequence = running.submit(prompt, sampling_of(options))
     while running.has_work:
         for event in running.step():

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingot.core.options import Options, argument, option, verb
+from ingot.infer.memory import Memory
+from ingot.infer.speculation.options import Speculation
 
 if TYPE_CHECKING:
     from ingot.serve.server import Session
@@ -30,6 +32,8 @@ class ServeOptions(Options):
     max_body: int = option(8_000_000, "largest request body, bytes", ge=1024)
     request_timeout: float = option(600.0, "seconds a request may take, waiting included", gt=0)
     drain_seconds: float = option(30.0, "after SIGTERM or Ctrl-C, seconds that running requests may still take", ge=0)
+    cache: Memory = option(Memory(), "keys and values: --cache.gib and so on")
+    speculation: Speculation = option(Speculation(), "guess what follows: --speculation.kind and so on")
     device: str = option("cpu", "where to run: cpu, cuda, cuda:1")
     probe: str | None = option(None, "ask this over HTTP, streamed and whole, print the answer, and stop", min_length=1)
     probe_tokens: int = option(64, "longest answer to --probe, tokens", ge=1)

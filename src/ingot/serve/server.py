@@ -90,7 +90,8 @@ def run(options: ServeOptions, listener: socket.socket) -> Session:
         fingerprint=_fingerprint([parent.hallmark for parent in model.parents]),
         created=int(time.time()),
     )
-    worker = Worker(Engine(model, options.slots), options.slots, options.queue, metrics)
+    engine = Engine(model, options.slots, memory=options.cache, speculation=options.speculation)
+    worker = Worker(engine, options.slots, options.queue, metrics)
     api = Api(served, worker, metrics, max_body=options.max_body, timeout=options.request_timeout, keys=keys)
     server = Server(api, listener, options.drain_seconds)
     if keys is None and not _is_loopback(listener):

@@ -1,0 +1,45 @@
+"""How many blocks of keys and values a model may have: what is asked for, as bytes and blocks."""
+
+from __future__ import annotations
+
+import torch
+
+from ingot.adapt.load import LanguageModel
+from ingot.adapt.methods import length_in_front
+from ingot.core.errors import fail
+from ingot.infer.blocks import BLOCK, blocks_for
+from ingot.infer.memory import Memory
+from ingot.model.available import free_bytes
+from ingot.model.config import ModelConfig
+from ingot.model.encoder_decoder import EncoderDecoder
+
+SHARE = 0.25
+"""Of the memory that is free, what the cache may grow to by itself. On a CPU it takes only what it has used once."""
+
+GIB = 1 << 30
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
+
+
+def kv_dtype(memory: Memory, model: LanguageModel) -> torch.dtype:
+    return model.writer.dtype if memory.kv == "auto" else DTYPES[memory.kv]
+
+
+def count_blocks(memory: Memory, model: LanguageModel, num_slots: int) -> tuple[int, int]:
+    """Blocks for texts and for an encoder-decoder's sources, scratch included. Raises `cache-without-room`."""
+    config = model.writer.config
+    each = BLOCK * token_bytes(config, kv_dtype(memory, model))
+    longest = blocks_for(config.max_length)
+    paired = isinstance(model.network, EncoderDecoder)
+    num_sources = num_slots * blocks_for(config.max_length + length_in_front(model.network)) + 1 if paired else 0
+    free = free_bytes(model.device)
+    budget = memory.gib * GIB if memory.gib else float("inf") if free is None else SHARE * free
+    fitting = budget / each - num_sources
+    if fitting < 2:
+        raise fail("cache-without-room", gib=f"{budget / GIB:.3g}", needed=f"{(2 + num_sources) * each / GIB:.3g}")
+    return int(min(num_slots * longest + 1, fitting)), num_sources
+
+
+def token_bytes(config: ModelConfig, dtype: torch.dtype) -> int:
+    """What one token's keys and values take in all layers."""
+    head = config.head_dim * dtype.itemsize + (4 if dtype == torch.int8 else 0)
+    return 2 * config.num_layers * config.num_kv_heads * head
