@@ -227,6 +227,33 @@ def test_logprobs_are_those_of_the_distribution_asked_for(tiny: Tiny, mode: str)
         assert [value for _, value in entry.alternatives] == pytest.approx(row.topk(5).values.tolist(), abs=1e-4)
 
 
+@pytest.mark.parametrize("prefill_tokens", [512, 7])
+def test_logprobs_of_the_prompt_are_the_models(
+    tiny: Tiny, prefill_tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read whole or in parts, beside others, made a few rows at a time, and though the cache knows the prompt."""
+    monkeypatch.setattr("ingot.infer.engine.LOGITS_AT_ONCE", 3 * 320)
+    model, asked = tiny(), prompts()
+    engine = Engine(model, 4, prefill_tokens)
+    own = Sampling(seed=1, max_tokens=3, prompt_logprobs=2, ignore_eos=True)
+    for _ in range(2):
+        found = [engine.submit(prompt, own) for prompt in asked]
+        run(engine)
+        for prompt, sequence in zip(asked, found, strict=True):
+            assert sequence.prompt_logprobs is not None
+            first, *others = sequence.prompt_logprobs
+            assert first is None
+            rows = model.logits([prompt])[0].log_softmax(-1)
+            assert [entry.token_id for entry in others if entry] == prompt[1:]
+            for entry, token, row in zip(others, prompt[1:], rows, strict=False):
+                assert entry is not None
+                assert entry.logprob == pytest.approx(float(row[token]), abs=1e-4)
+                assert [value for _, value in entry.alternatives] == pytest.approx(
+                    row.topk(2).values.tolist(), abs=1e-4
+                )
+            assert sequence.tokens == naive_generate(model, prompt, own, 1)
+
+
 def test_logprobs_without_alternatives_and_without_logprobs(tiny: Tiny) -> None:
     own = Sampling(temperature=0, max_tokens=3)
     plain, chosen = (generate(tiny(), [[9, 9]], own.model_copy(update={"logprobs": n}))[0] for n in (None, 0))

@@ -40,6 +40,9 @@ from ingot.text.tokenizer import Tokenizer
 PREFILL_TOKENS = 512
 """Prompt tokens read in one step where nobody writes."""
 
+LOGITS_AT_ONCE = 1 << 23
+"""Numbers of a prompt's logits that are made at a time."""
+
 
 class Engine:
     """Runs up to `num_slots` sequences at once; the others wait in order of arrival. `memory`: of the cache of keys and
@@ -150,15 +153,36 @@ class Engine:
         self._read_sources([reading.sequence for reading in planned])
         ready = [reading for reading in planned if reading.count == reading.sequence.num_left]
         self.proposer.propose([reading.sequence for reading in ready])
-        hidden_RC = self.runner.run([_span(reading) for reading in planned])
-        for reading in planned:
+        spans = [_span(reading) for reading in planned]
+        hidden_RC = self.runner.run(spans)
+        parts = hidden_RC.split([span.wanted for span in spans])
+        for reading, part_TC in zip(planned, parts, strict=True):
+            self._score_prompt(reading.sequence, part_TC)
             reading.sequence.num_cached += reading.count
         if not ready:
             return []
-        logits_RV = self.runner.head(hidden_RC)
+        lasts = [part[-1 - len(r.sequence.draft) :] for r, part in zip(planned, parts, strict=True) if r in ready]
+        whole = len(hidden_RC) == sum(map(len, lasts))
+        logits_RV = self.runner.head(hidden_RC if whole else torch.cat(lasts))
         if not bool(logits_RV.amax(-1).isfinite().all()):
             raise fail("logits-not-finite", path=self.model.model_dir.path)
         return self._draw([reading.sequence for reading in ready], logits_RV)
+
+    def _score_prompt(self, sequence: Sequence, hidden_TC: Tensor) -> None:
+        """Keep how likely the prompt's tokens were that these hidden states come before, where that is asked for."""
+        found = sequence.prompt_logprobs
+        if found is None or len(found) == len(sequence.start.ids):
+            return
+        begin, count = sequence.num_cached + 1, sequence.sampling.prompt_logprobs or 0
+        for part_TC in hidden_TC.split(max(1, LOGITS_AT_ONCE // self.model.config.vocab_size)):
+            logprobs_TV = self.runner.head(part_TC).log_softmax(-1)
+            targets = sequence.start.ids[begin : begin + len(part_TC)]
+            found += [  # a text that is read again was scored up to here
+                likely(row_V, token, count)
+                for at, (row_V, token) in enumerate(zip(logprobs_TV, targets, strict=False), start=begin)
+                if at >= len(found)
+            ]
+            begin += len(part_TC)
 
     def _draw(self, ready: list[Sequence], logits_RV: Tensor) -> list[Event]:
         """The next token of each, and as long as it is the one that was guessed, the one behind it."""
@@ -246,12 +270,11 @@ def _rows(logits_RV: Tensor, rows: list[int]) -> Tensor:
 
 def _span(reading: Reading) -> Span:
     sequence, start = reading.sequence, reading.sequence.start
-    is_last = reading.count == sequence.num_left
     return Span(
         ids=[*sequence.known(sequence.num_cached, reading.count), *sequence.draft],
         begin=sequence.next_position,
         blocks=sequence.blocks,
-        wanted=1 + len(sequence.draft) if is_last else 0,
+        wanted=_wanted(reading),
         length=sequence.front_cached + len(start.ids),
         front=sequence.front_cached,
         prefix=start.prefix,
@@ -259,6 +282,15 @@ def _span(reading: Reading) -> Span:
         source_blocks=sequence.source_blocks,
         source=sequence.source_cached,
     )
+
+
+def _wanted(reading: Reading) -> int:
+    """How many hidden states: one for each token that may be drawn, or all where the prompt's are asked for."""
+    sequence = reading.sequence
+    scored = sequence.prompt_logprobs is not None and sequence.is_reading
+    if scored:
+        return reading.count
+    return 1 + len(sequence.draft) if reading.count == sequence.num_left else 0
 
 
 def generate(
@@ -288,11 +320,16 @@ def token_logprobs(raw_V: Tensor, processed_V: Tensor, token: int, sampling: Sam
     """Log-probabilities of one drawn token, from the distribution that the request asks for."""
     if sampling.logprobs is None:
         return None
-    logprobs_V = (raw_V if sampling.logprobs_mode == "raw" else processed_V).log_softmax(-1)
-    best = logprobs_V.topk(min(sampling.logprobs, len(logprobs_V)))
+    logits_V = raw_V if sampling.logprobs_mode == "raw" else processed_V
+    return likely(logits_V.log_softmax(-1), token, sampling.logprobs)
+
+
+def likely(logprobs_V: Tensor, token: int, count: int) -> TokenLogprobs:
+    """A token's log-probability beside the `count` largest."""
+    best = logprobs_V.topk(min(count, len(logprobs_V)))
     pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    likely = sorted(((other, value) for other, value in pairs if value > -inf), key=lambda pair: (-pair[1], pair[0]))
-    return TokenLogprobs(token, float(logprobs_V[token]), tuple(likely))
+    largest = sorted(((other, value) for other, value in pairs if value > -inf), key=lambda pair: (-pair[1], pair[0]))
+    return TokenLogprobs(token, float(logprobs_V[token]), tuple(largest))
 
 
 def _tokenizer(model: LanguageModel) -> Tokenizer | None:

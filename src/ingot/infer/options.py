@@ -81,6 +81,9 @@ class Sampling(CommonSampling, RareSampling):
     logprobs: int | None = option(
         None, "report this many alternatives a token (0: the chosen one alone)", ge=0, le=MAX_ALTERNATIVES
     )
+    prompt_logprobs: int | None = option(
+        None, "report this many alternatives of each token of the prompt, too", ge=0, le=MAX_ALTERNATIVES
+    )
     logprobs_mode: Literal["raw", "processed"] = option("raw", "the model's own distribution, or the one drawn from")
 
     @model_validator(mode="after")

@@ -154,7 +154,8 @@ class Scheduler:
 
     def _may_adopt(self, sequence: Sequence) -> bool:
         at_border = sequence.num_cached == sequence.num_published * BLOCK
-        return sequence.root is not None and at_border and sequence.num_left > BLOCK
+        is_shared = sequence.root is not None and sequence.prompt_logprobs is None
+        return is_shared and at_border and sequence.num_left > BLOCK
 
     def _next_block(self, sequence: Sequence) -> list[int]:
         """The tokens of the first block that is not published."""

@@ -50,7 +50,8 @@ class Sequence:
     tokens: all that was generated, an end token and the tokens of a stop string included. text: what they say up to
     an end token or stop string. seed: the one that was used. finish_reason: None while running, "stop" (end token or
     stop string, see stop_reason), "length" (max_tokens, the window, or all memory of the cache), "cancelled", "error"
-    (a step failed). num_hit: how many tokens of the prompt were not read, because the cache held them.
+    (a step failed). num_hit: how many tokens of the prompt were not read, because the cache held them. prompt_logprobs:
+    of what the writing side reads before it writes; None for its first token.
 
     The engine's: num_cached: how many of start.ids and tokens the cache holds, in `blocks`; front_cached: how many
     tokens lie before them, put there by an adapter; source_cached: how many tokens of the source, and of what an
@@ -76,6 +77,7 @@ class Sequence:
         self.seed = secrets.randbits(FRESH_SEED_BITS) if sampling.seed is None else sampling.seed
         self.tokens: list[int] = []
         self.logprobs: list[TokenLogprobs] | None = None if sampling.logprobs is None else []
+        self.prompt_logprobs: list[TokenLogprobs | None] | None = None if sampling.prompt_logprobs is None else [None]
         self.finish_reason: FinishReason | None = None
         self.stop_reason: int | str | None = None
         self.num_hit = 0
