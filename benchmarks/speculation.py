@@ -3,7 +3,7 @@
     python benchmarks/speculation.py                 # writes benchmarks/results/speculation-0.5b-DATE.json
 
 A Qwen2-shaped model with random weights, whose likeliest tokens run in circles: its greedy text repeats. What it draws
-at temperature 1, from a nearly flat distribution, does not. Each way of guessing writes the same texts in turns, and the
+at temperature 1, from a nearly flat distribution, does not. Each way of guessing writes the same texts in turns; the
 tokens must be equal to those without guessing. How much a real text gains lies between the two; the share of right
 guesses stands beside each figure.
 """
