@@ -19,6 +19,17 @@ MIXED = [
     Sampling(seed=-6, logit_bias={7: 3.0, 9: -100.0}, max_tokens=5),
     Sampling(seed=7, min_tokens=6, logit_bias={0: 4.0}, max_tokens=12),
 ]
+RARER = [
+    Sampling(seed=8, dry_multiplier=1.5, dry_allowed_length=1, temperature=0.3, max_tokens=40),
+    Sampling(seed=9, dry_multiplier=3.0, dry_penalty_last_n=16, dry_sequence_breakers=["e", " c"], max_tokens=30),
+    Sampling(seed=10, mirostat=2, mirostat_tau=3.0, mirostat_eta=0.4, max_tokens=30),
+    Sampling(seed=11, xtc_probability=0.5, xtc_threshold=0.004, top_k=50, max_tokens=20),
+    Sampling(seed=12, typical_p=0.3, dynatemp_range=0.9, dynatemp_exponent=0.5, max_tokens=20),
+    Sampling(seed=13, top_n_sigma=1.0, bad_words=["a", "是", " c"], logit_bias={"the cat 天": 6.0}, max_tokens=30),
+    Sampling(seed=14, stop_token_ids=list(range(40, 70)), min_tokens=3, max_tokens=30),
+    Sampling(seed=15, allowed_token_ids=[0, 70, 71, 200], repetition_penalty=1.5, penalty_last_n=4, max_tokens=20),
+]
+"""What only remembers its tokens, or is seldom asked for."""
 
 
 def prompts(lengths: list[int] = LENGTHS, seed: int = 0) -> list[list[int]]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from mixed import MIXED, prompts, run
+from mixed import MIXED, RARER, prompts, run
 from naive import naive_generate, naive_text
 
 from ingot import IngotError
@@ -33,6 +33,18 @@ def test_tokens_equal_the_naive_loop(tiny: Tiny, family: str, num_slots: int) ->
         expected = naive_generate(model, prompt, sampling, sequence.seed)
         assert sequence.tokens == expected
         assert sequence.text == naive_text(model, prompt, expected, [])
+
+
+@pytest.mark.parametrize("num_slots", [1, 8])
+def test_samplers_that_remember_equal_the_naive_loop(tiny: Tiny, num_slots: int) -> None:
+    """Their state, worked out anew from the whole history at each token by the naive loop."""
+    model = tiny()
+    found = generate(model, prompts(), RARER, num_slots)
+    for prompt, sampling, sequence in zip(prompts(), RARER, found, strict=True):
+        ids = [model.tokenizer.encode(key) if isinstance(key, str) else [key] for key in sampling.logit_bias]
+        bias = {id: value for own, value in zip(ids, sampling.logit_bias.values(), strict=True) for id in own}
+        plain = sampling.model_copy(update={"logit_bias": bias})
+        assert sequence.tokens == naive_generate(model, prompt, plain, sequence.seed)
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral"])

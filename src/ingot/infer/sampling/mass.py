@@ -24,8 +24,8 @@ class Mass:
         self.total_R1 = total(self.share_RV)
 
     @property
-    def entropy_R1(self) -> Tensor:
-        """In nats: log(total) less the mean of what the logits are below the largest; no share adds nothing."""
+    def entropy(self) -> Tensor:
+        """(R, 1), in nats: log(total) less the mean of what the logits are below the largest; no share adds nothing."""
         mean_R1 = total(self.below_RV.clamp(min=-1e30).mul_(self.share_RV)) / self.total_R1
         return self.total_R1.log() - mean_R1
 

@@ -37,5 +37,5 @@ def _divide(logits_RV: Tensor, temperature_R1: Tensor) -> Tensor:
 def _dynamic(logits_RV: Tensor, temperature_R1: Tensor, range_R1: Tensor, exponent_R1: Tensor) -> Tensor:
     possible_R1 = num_possible(logits_RV).double().log().clamp(min=1e-9)
     low_R1, high_R1 = (temperature_R1 - range_R1).clamp(min=0), temperature_R1 + range_R1
-    unsure_R1 = (Mass(logits_RV).entropy_R1 / possible_R1).clamp(0, 1)
+    unsure_R1 = (Mass(logits_RV).entropy / possible_R1).clamp(0, 1)
     return _divide(logits_RV, (low_R1 + (high_R1 - low_R1) * unsure_R1**exponent_R1).clamp(min=COLDEST))

@@ -90,7 +90,7 @@ def _top_k(logits_RV: Tensor, k_R1: Tensor) -> Tensor:
 
 def _typical(logits_RV: Tensor, p_R1: Tensor) -> Tensor:
     mass = Mass(logits_RV)
-    expected_R1 = mass.total_R1.log() - mass.entropy_R1
+    expected_R1 = mass.total_R1.log() - mass.entropy
     nearness_RV = (mass.below_RV - expected_R1.float()).abs_().neg_()
     return _fewest(logits_RV, nearness_RV, mass.share_RV, p_R1 * mass.total_R1)
 
