@@ -87,13 +87,13 @@ class Wanted:
         return sum(len(self._plan(text)) for text in self.missing)
 
     def plan(self, room: int) -> list[int] | None:
-        """What to write now; None while there is room for more than that (`room`: tokens that may still come)."""
+        """What to write now; None while all would still fit behind one more free token (`room`: tokens that may come).
+        Until then a text that was begun may be given up again; from then on the shortest plan is followed."""
         order = [text for text in self._finder.texts if text in self.missing]
         if not order or room > self.num_needed:
             return None
         begun = [self._with(text, begin, order) for text, begin in sorted(self._finder.rests()) if text in order]
-        shortest = min([self._with(order[0], 0, order), *begun], key=len)
-        return shortest if room <= len(shortest) else None
+        return min([self._with(order[0], 0, order), *begun], key=len)
 
     def _with(self, first: bytes, begin: int, order: list[bytes]) -> list[int]:
         """All of them, the first from a place within it."""
