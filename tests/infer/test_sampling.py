@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mixed import CONTROLS, PLAIN
 from reference_sampling import distribution
 
 from ingot import IngotError
+from ingot.adapt.load import LanguageModel
 from ingot.infer.controls import Controls, Request
+from ingot.infer.engine import generate
 from ingot.infer.sampling import NO_TOKEN, SAMPLERS, Sampling, draw, process, sample, surprise, truncation, uniform
 from ingot.infer.sampling.state import Counts
 from ingot.infer.uniform import XTC
@@ -160,6 +164,16 @@ def test_every_sampler_acts_and_has_its_own_entry(field: str) -> None:
     ]
     assert acting == [entry]
     assert {*(name for _, name in ENTRIES.values()), "banned", "forced"} == SAMPLERS.keys()
+
+
+@pytest.mark.parametrize("field", Sampling.model_fields)
+def test_every_control_changes_the_answer(tiny: Callable[..., LanguageModel], field: str) -> None:
+    """All fields there are, in the engine: tokens, text, log-probabilities or reason to stop differ."""
+    beside, changed = CONTROLS[field]
+    own = [Sampling.of(**{**PLAIN, **beside, **more}) for more in ({}, changed)]
+    before, after = (vars(sequence) for sequence in generate(tiny(), ["the cat"] * 2, own))
+    names = ("tokens", "logprobs", "stop_reason", "_pieces")
+    assert [before[name] for name in names] != [after[name] for name in names]
 
 
 @pytest.mark.parametrize("size", [2000, 70_001])
