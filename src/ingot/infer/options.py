@@ -74,6 +74,12 @@ def _bias_checked(found: dict[int | str, float]) -> dict[int | str, float]:
     return found
 
 
+def _second(found: int) -> int:
+    if found not in (0, 2):
+        raise ValueError("expected 2 (Mirostat's second version, the one there is) or 0 (off)")
+    return found
+
+
 Stops = Annotated[list[str], BeforeValidator(_stops), AfterValidator(_no_empty)]
 Texts = Annotated[list[Text], BeforeValidator(_stops), AfterValidator(_no_fragment)]
 
@@ -113,7 +119,9 @@ class RareSampling(Options):
         0.0, "let the temperature move this much to both sides, high where the model is unsure", ge=0
     )
     dynatemp_exponent: float = option(1.0, "the temperature's curve between both ends", gt=0)
-    mirostat: Literal[0, 2] = option(0, "2: steer the surprise of tokens towards mirostat-tau (0: off)")
+    mirostat: Annotated[int, AfterValidator(_second)] = option(
+        0, "2: steer the surprise of tokens towards mirostat-tau (0: off)"
+    )
     mirostat_tau: float = option(5.0, "mirostat: the surprise aimed at, in bits", gt=0)
     mirostat_eta: float = option(0.1, "mirostat: how fast to steer", gt=0, le=1)
     repetition_penalty: float = option(

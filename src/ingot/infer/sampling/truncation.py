@@ -128,8 +128,9 @@ def _fewest(logits_RV: Tensor, key_RV: Tensor, share_RV: Tensor, wanted_R1: Tens
     ids_RK = key_RV.topk(size).indices
     reached_RK = share_RV.gather(-1, ids_RK).double().cumsum(-1)
     count_R1 = (reached_RK < wanted_R1).sum(-1, keepdim=True) + 1
-    kept_RV = _keep_first(logits_RV, key_RV, ids_RK, count_R1.clamp(max=size))
-    for row in (count_R1[:, 0] > size).nonzero()[:, 0].tolist():
+    short_R1 = count_R1 > size
+    kept_RV = _keep_first(logits_RV, key_RV, ids_RK, count_R1.masked_fill(short_R1, 1))
+    for row in short_R1[:, 0].nonzero()[:, 0].tolist():
         kept_V = _fewest_of_many(key_RV[row], share_RV[row].double(), wanted_R1[row])
         kept_RV[row] = logits_RV[row].masked_fill(~kept_V, -torch.inf)
     return kept_RV
