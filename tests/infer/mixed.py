@@ -68,6 +68,7 @@ CONTROLS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "ignore_eos": ({}, {"ignore_eos": True}),
     "logit_bias": ({}, {"logit_bias": {"the": 5.0}}),
     "logprobs": ({}, {"logprobs": 3}),
+    "prompt_logprobs": ({}, {"prompt_logprobs": 2}),
     "logprobs_mode": ({"logprobs": 0}, {"logprobs_mode": "processed"}),
 }  # fmt: skip
 """Each control: what stands beside it, and a value with which the answer is another one. From the prompt and seed of

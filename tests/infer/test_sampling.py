@@ -172,7 +172,7 @@ def test_every_control_changes_the_answer(tiny: Callable[..., LanguageModel], fi
     beside, changed = CONTROLS[field]
     own = [Sampling.of(**{**PLAIN, **beside, **more}) for more in ({}, changed)]
     before, after = (vars(sequence) for sequence in generate(tiny(), ["the cat"] * 2, own))
-    names = ("tokens", "logprobs", "stop_reason", "_pieces")
+    names = ("tokens", "logprobs", "prompt_logprobs", "stop_reason", "_pieces")
     assert [before[name] for name in names] != [after[name] for name in names]
 
 
