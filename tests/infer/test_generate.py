@@ -156,7 +156,7 @@ def flags(given: dict[str, Any]) -> dict[str, Any]:
 
 def test_several_answers_have_seeds_of_their_own(path: str) -> None:
     (alone,) = ingot.generate(path, prompt="the cat", seed=5, max_tokens=20).sequences
-    four = ingot.generate(path, prompt="the cat", seed=5, max_tokens=20, rare={"n": 4})
+    four = ingot.generate(path, prompt="the cat", seed=5, max_tokens=20, answers={"n": 4})
     assert four.sequences[0].tokens == alone.tokens
     assert len({tuple(sequence.tokens) for sequence in four.sequences}) == 4
     assert [record["choice"] for record in four.records()] == [0, 1, 2, 3]
@@ -167,8 +167,8 @@ def test_the_best_answers_are_those_of_the_highest_mean_log_probability(path: st
     file = tmp_path / "prompts.txt"
     file.write_text("the cat\nthe dog\n")
     given = {"prompts_file": file, "seed": 5, "max_tokens": 20}
-    every = ingot.generate(path, **given, rare={"n": 6})
-    kept = ingot.generate(path, **given, rare={"n": 2, "best_of": 6})
+    every = ingot.generate(path, **given, answers={"n": 6})
+    kept = ingot.generate(path, **given, answers={"n": 2, "best_of": 6})
     model = ingot.load(path)
     for number, prompt in enumerate(("the cat", "the dog")):
         answers = [one.tokens for one in every.sequences[6 * number : 6 * number + 6]]
@@ -183,7 +183,7 @@ def test_the_best_answers_are_those_of_the_highest_mean_log_probability(path: st
     assert kept.summary()["tokens"] == every.summary()["tokens"]
     assert [record["prompt"] for record in kept.records()] == ["the cat", "the cat", "the dog", "the dog"]
     with pytest.raises(IngotError, match="best_of 2 is less than n 3"):
-        ingot.generate(path, prompt="a", rare={"n": 3, "best_of": 2})
+        ingot.generate(path, prompt="a", answers={"n": 3, "best_of": 2})
 
 
 def test_every_option_is_covered() -> None:

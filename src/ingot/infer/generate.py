@@ -21,7 +21,7 @@ from ingot.adapt.load import LanguageModel, load
 from ingot.core.console import visible
 from ingot.core.errors import fail
 from ingot.core.files import write_file
-from ingot.core.options import argument, option, verb
+from ingot.core.options import Options, argument, option, verb
 from ingot.core.progress import LOGGER, say
 from ingot.infer import engine
 from ingot.infer.best import best_sequences, several
@@ -36,8 +36,8 @@ MAX_ANSWERS = 128
 """The most answers to one prompt."""
 
 
-class RareOptions(RareSampling):
-    """How tokens are drawn that is seldom set, and how many answers there are."""
+class Answers(Options):
+    """How many answers there are to a prompt."""
 
     n: int = option(1, "answers to each prompt, each with a seed of its own", plain=True, ge=1, le=MAX_ANSWERS)
     best_of: int | None = option(
@@ -69,7 +69,8 @@ class GenerateOptions(CommonSampling):
     out: Path | None = option(None, "write one JSON line a prompt to this new file")
     slots: int = option(8, "sequences that run at once", ge=1, le=1024)
     device: str = option("cpu", "where to run: cpu, cuda, cuda:1")
-    rare: RareOptions = option(RareOptions(), "seldom used: --rare.min-p and so on")
+    rare: RareSampling = option(RareSampling(), "seldom used: --rare.min-p and so on")
+    answers: Answers = option(Answers(), "how many answers to a prompt: --n, --best-of")
     cache: Memory = option(Memory(), "keys and values: --cache.gib and so on")
     speculation: Speculation = option(Speculation(), "guess what follows: --speculation.kind and so on")
 
@@ -122,11 +123,11 @@ def generate(options: GenerateOptions) -> Generated:
     warn_of_settings(model)
     prompts = _prompts(options, model)
     started = time.monotonic()
-    if options.prompt is not None and options.rare.num_made == 1:
+    if options.prompt is not None and options.answers.num_made == 1:
         made = [_stream(model, prompts[0], options)]
     else:
         made = _answers(model, prompts, options)
-    number, each = options.rare.n, options.rare.num_made
+    number, each = options.answers.n, options.answers.num_made
     kept = [best_sequences(made[begin : begin + each], number) for begin in range(0, len(made), each)]
     asked = [prompt for prompt in prompts for _ in range(number)]
     tokens = sum(len(sequence.tokens) for sequence in made)
@@ -138,7 +139,7 @@ def generate(options: GenerateOptions) -> Generated:
 
 def _answers(model: LanguageModel, prompts: list[Asked], options: GenerateOptions) -> list[Sequence]:
     """All answers to each prompt."""
-    own = several(sampling_of(options), options.rare.n, options.rare.num_made)
+    own = several(sampling_of(options), options.answers.n, options.answers.num_made)
     asked = [prompt for prompt in prompts for _ in own]
     controls, slots = own * len(prompts), options.slots
     return engine.generate(model, asked, controls, slots, "generate", options.cache, options.speculation)
@@ -147,7 +148,7 @@ def _answers(model: LanguageModel, prompts: list[Asked], options: GenerateOption
 def sampling_of(options: GenerateOptions) -> Sampling:
     """The verb's flags as what the engine takes. Raises `bad-option`."""
     common = options.model_dump(include=set(CommonSampling.model_fields))
-    return Sampling.of(**common, **options.rare.model_dump(include=set(RareSampling.model_fields)))
+    return Sampling.of(**common, **options.rare.model_dump())
 
 
 def _prompts(options: GenerateOptions, model: LanguageModel) -> list[Asked]:
@@ -174,7 +175,7 @@ def _stream(model: LanguageModel, prompt: Asked, options: GenerateOptions) -> Se
 
 
 def _show(done: Generated, options: GenerateOptions) -> None:
-    if (options.prompts_file is not None or options.rare.num_made > 1) and options.out is None:
+    if (options.prompts_file is not None or options.answers.num_made > 1) and options.out is None:
         for prompt, sequence in zip(done.prompts, done.sequences, strict=True):
             say("generated-one", prompt=_line(prompt.given), answer=visible(sequence.text).strip())
     if options.out is not None:
