@@ -117,6 +117,42 @@ def test_draws_follow_the_reference_distribution(name: str, company: str) -> Non
     assert statistic < chi_squared_bound(int(possible.sum()) - 1)
 
 
+@pytest.mark.parametrize("size", [128, 300, 1024])
+def test_draws_over_many_blocks_invert_the_cumulative_distribution(size: int) -> None:
+    """Every uniform number gives the token of one running sum in float64, but for those within 1e-6 of a border."""
+    logits = torch.randn(size, generator=torch.Generator().manual_seed(size)) * 3
+    logits[: size // 3 : 2] = -torch.inf
+    found = draw(logits.expand(DRAWS, -1), numbers()).numpy()
+    shares = logits.double().softmax(-1).numpy()
+    for shift in (-1e-6, 1e-6):
+        near = np.searchsorted(np.cumsum(shares), np.clip(numbers().numpy() + shift, 0, 1 - 1e-9), side="right")
+        assert (found >= near).all() if shift < 0 else (found <= near).all()
+    assert (shares[found] > 0).all()
+
+
+@pytest.mark.parametrize("mode", ["raw", "processed"])
+def test_logprobs_are_a_distribution_that_holds_the_chosen_token(tiny: Callable[..., LanguageModel], mode: str) -> None:
+    """Alternatives sum to at most 1, the chosen token is among them where they are all there is, raw ones do not depend
+    on how tokens are drawn, processed ones do."""
+    model = tiny()
+    plain = Sampling.of(seed=4, max_tokens=12, logprobs=64, logprobs_mode=mode, ignore_eos=True)
+    few = plain.model_copy(update={"top_k": 20, "temperature": 0.5, "xtc_probability": 0.5})
+    for own in (plain, few):
+        (sequence,) = generate(model, ["the cat"], own)
+        for token in sequence.logprobs or []:
+            values = dict(token.alternatives)
+            assert sum(map(math.exp, values.values())) <= 1 + 1e-5
+            assert values.get(token.token_id, token.logprob) == pytest.approx(token.logprob, abs=1e-6)
+            if own is few and mode == "processed":
+                assert token.token_id in values
+                assert sum(map(math.exp, values.values())) == pytest.approx(1, abs=1e-5)
+        logits = model.logits([[*model.tokenizer.encode("the cat"), *sequence.tokens]])[0]
+        before = len(model.tokenizer.encode("the cat")) - 1
+        taken = [float(logits[before + at].log_softmax(-1)[token]) for at, token in enumerate(sequence.tokens)]
+        found = [token.logprob for token in sequence.logprobs or []]
+        assert (found == pytest.approx(taken, abs=1e-3)) == (mode == "raw" or own is plain)
+
+
 def chi_squared_bound(freedom: int) -> float:
     """The value that a chi-squared variable passes with probability 0.001 (Wilson and Hilferty 1931)."""
     if freedom == 0:
