@@ -28,6 +28,10 @@ from ingot.model.decoder import Decoder
 from ingot.model.encoder_decoder import EncoderDecoder
 from ingot.model.network import Network
 from ingot.model.nf4_files import find
+from ingot.model.place.choose import choose
+from ingot.model.place.layout import Layout
+from ingot.model.place.plan import Placement
+from ingot.model.place.spread import load_spread
 from ingot.model.quantized import Quantization, read_dense
 from ingot.model.weights import load_network
 from ingot.text.tokenizer import Tokenizer
@@ -35,13 +39,15 @@ from ingot.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A network in eval mode with what belongs to it. Compared by identity."""
+    """A network in eval mode with what belongs to it. Compared by identity. `placement`: where its layers lie, where
+    that was planned."""
 
     network: Network
     model_dir: ModelDir
     adapter_dirs: tuple[ModelDir, ...] = ()
     adapters: tuple[Settings, ...] = ()
     active: Active = field(default_factory=Active)
+    placement: Placement | None = None
 
     @property
     def decoder(self) -> Decoder:
@@ -63,7 +69,14 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        return next(self.network.parameters()).device
+        """Where ids go in and logits come out."""
+        return self.network.embedding.weight.device
+
+    @property
+    def devices(self) -> list[torch.device]:
+        """Of each layer that writes, where its keys and values lie."""
+        layers = range(self.writer.config.num_layers)
+        return [self.placement.device(layer) if self.placement else self.device for layer in layers]
 
     @property
     def max_length(self) -> int:
@@ -152,19 +165,26 @@ def check_sizes(tokenizer: Tokenizer, config: ModelConfig, path: Path) -> None:
 
 
 def load(
-    reference: str | Path, device: str = "cpu", dtype: torch.dtype | None = torch.float32, nf4: bool = False
+    reference: str | Path, place: str = "cpu", dtype: torch.dtype | None = torch.float32, nf4: bool = False
 ) -> LanguageModel:
     """Open `DIR`, `DIR+ADAPTER` or `DIR+ADAPTER+ADAPTER`, the base in `dtype`, None: as it is stored; `nf4`: the layers
     of its blocks in 4 bits, with the bytes on disk where they are NF4's. Adapters are held in float32 whatever
-    the base is. Raises IngotError naming what is wrong."""
+    the base is. `place`: a device, or "auto" or sizes such as "cuda=8GiB,cpu=4GiB" to spread what is larger than one
+    (`ingot.model.place`). Raises IngotError naming what is wrong."""
     base, adapters = open_reference(str(reference))
+    placement = choose(base, place, dtype)
+    if isinstance(placement, Placement) and placement.is_spread:
+        if adapters or nf4:
+            raise fail("place-plain", place=place, what=adapters[0].path if adapters else "nf4")
+        return LanguageModel(load_spread(Layout.of(base), dtype, placement), base, placement=placement)
     quantization = Quantization.of(base.config, base.path / "config.json")
     if nf4 and quantization and not quantization.is_nf4:
         raise fail("already-quantized", path=base.path)
     network, active = load_network(base, read_dense(base), dtype, partial(find, base) if nf4 else None), Active()
     settings = apply_adapters(network, base, adapters, active)
+    device, plan = (placement, None) if isinstance(placement, str) else (placement.home, placement)
     network = network.to(device).eval().requires_grad_(False)
-    return LanguageModel(network, base, tuple(adapters), settings, active)
+    return LanguageModel(network, base, tuple(adapters), settings, active, plan)
 
 
 def open_reference(reference: str) -> tuple[ModelDir, list[ModelDir]]:

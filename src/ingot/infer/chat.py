@@ -37,7 +37,7 @@ class ChatOptions(CommonSampling):
     model: str = argument("model to talk with: DIR or DIR+ADAPTER")
     system: str | None = option(None, "system message to begin with", min_length=1)
     temperature: float = option(COOLER, "0 takes the most likely token; 1 draws from the model's own", ge=0)
-    device: str = option("cpu", "where to run: cpu, cuda, cuda:1")
+    place: str = option("cpu", "where to run: cpu, cuda, cuda:1, 2xcuda, auto, or sizes such as cuda=8GiB,cpu=4GiB")
     rare: RareSampling = option(RareSampling(), "seldom used: --rare.min-p and so on")
     cache: Memory = option(Memory(), "keys and values: --cache.gib and so on")
     speculation: Speculation = option(Speculation(), "guess what follows: --speculation.kind and so on")
@@ -65,7 +65,7 @@ def chat(options: ChatOptions) -> Talk:
     """Talk with a model in the terminal."""
     common = options.model_dump(include=set(CommonSampling.model_fields))
     sampling = Sampling.of(**common, **options.rare.model_dump())
-    model = load(options.model, options.device)
+    model = load(options.model, options.place)
     warn_of_settings(model)
     warn_if_turns_do_not_end(model)
     engine = Engine(model, num_slots=1, memory=options.cache, speculation=options.speculation)

@@ -68,7 +68,7 @@ class GenerateOptions(CommonSampling):
     chat: bool = option(False, "ask the prompt as one user turn of the chat template")
     out: Path | None = option(None, "write one JSON line a prompt to this new file")
     slots: int = option(8, "sequences that run at once", ge=1, le=1024)
-    device: str = option("cpu", "where to run: cpu, cuda, cuda:1")
+    place: str = option("cpu", "where to run: cpu, cuda, cuda:1, 2xcuda, auto, or sizes such as cuda=8GiB,cpu=4GiB")
     rare: RareSampling = option(RareSampling(), "seldom used: --rare.min-p and so on")
     answers: Answers = option(Answers(), "how many answers to a prompt: --n, --best-of")
     cache: Memory = option(Memory(), "keys and values: --cache.gib and so on")
@@ -119,7 +119,7 @@ def generate(options: GenerateOptions) -> Generated:
         raise fail("one-prompt-source")
     if options.out and options.out.exists():
         raise fail("out-not-empty", path=options.out)
-    model = load(options.model, options.device)
+    model = load(options.model, options.place)
     warn_of_settings(model)
     prompts = _prompts(options, model)
     started = time.monotonic()

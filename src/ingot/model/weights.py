@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -96,11 +96,12 @@ def load_network(
     tensors: Iterable[tuple[str, Tensor]],
     dtype: torch.dtype | None = torch.float32,
     nf4: Callable[[str], NF4 | None] | None = None,
+    absent: Collection[str] = (),
 ) -> Network:
     """The network with these weights, strictly: nothing missing, nothing left over, every shape and value right.
 
     `nf4`: the linear layers of its blocks in 4 bits, each as soon as it is read; by the name of a tensor it gives the
-    bytes that are there already.
+    bytes that are there already. `absent`: names of weights that are not to be held; they keep no memory.
     """
     config = ModelConfig.read(model_dir.config, model_dir.path / "config.json")
     with torch.device("meta"):
@@ -109,7 +110,7 @@ def load_network(
     packed = hold_in_nf4(network, model_dir.path) if nf4 else {}
     state: dict[str, Tensor] = {}
     for name, tensor in tensors:
-        full = _full_name(name, expected)
+        full = full_name(name, expected)
         if not name.endswith(IGNORED):
             _take(state, full, tensor, expected, network.ties, model_dir, dtype)
         if nf4 and full in packed:
@@ -117,15 +118,15 @@ def load_network(
             packed[full].fill(nf4(name) or weight)
     _check_ties(state, network.ties, model_dir)
     filled = {name for name, layer in packed.items() if layer.is_filled}
-    missing = sorted(expected.keys() - state.keys() - filled)
+    missing = sorted(expected.keys() - state.keys() - filled - set(absent))
     if missing:
         raise fail("missing-tensor", tensor=missing[0], path=model_dir.path)
-    network.load_state_dict(state, strict=True, assign=True)
+    network.load_state_dict(state, strict=not absent, assign=True)
     network.reset_buffers()
     return network.eval()
 
 
-def _full_name(name: str, expected: dict[str, tuple[int, ...]]) -> str:
+def full_name(name: str, expected: dict[str, tuple[int, ...]]) -> str:
     """Checkpoints of a bare backbone lack the outer prefix (GPT-2's own do)."""
     prefix = next(iter(expected)).partition(".")[0]
     return name if name in expected or f"{prefix}.{name}" not in expected else f"{prefix}.{name}"

@@ -78,7 +78,7 @@ def run(options: ServeOptions, listener: socket.socket) -> Session:
     keys = Keys.read(options.api_key_file) if options.api_key_file else None
     guard = None if options.policy == "off" else Guard.open(options.policy)
     metrics = Metrics()
-    model = load(options.model, options.device)
+    model = load(options.model, options.place)
     warn_of_settings(model)
     reader = Reader.of(model)
     reader.text(model.tokenizer, "")  # raises now, not at each request, where the tokenizer cannot end a source
