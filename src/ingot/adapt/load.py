@@ -23,6 +23,7 @@ from ingot.adapt.generation import Generation, read_generation
 from ingot.adapt.methods import Settings, length_in_front
 from ingot.core.errors import fail
 from ingot.core.model_dir import ModelDir, split_reference
+from ingot.model.cache import KVCache
 from ingot.model.config import ModelConfig
 from ingot.model.decoder import Decoder
 from ingot.model.encoder_decoder import EncoderDecoder
@@ -32,7 +33,9 @@ from ingot.model.place.choose import choose
 from ingot.model.place.layout import Layout
 from ingot.model.place.plan import Placement
 from ingot.model.place.spread import load_spread
+from ingot.model.place.wish import parse_place
 from ingot.model.quantized import Quantization, read_dense
+from ingot.model.ranks.lead import Ranks
 from ingot.model.weights import load_network
 from ingot.text.tokenizer import Tokenizer
 
@@ -40,7 +43,7 @@ from ingot.text.tokenizer import Tokenizer
 @dataclass(frozen=True)
 class LanguageModel:
     """A network in eval mode with what belongs to it. Compared by identity. `placement`: where its layers lie, where
-    that was planned."""
+    that was planned; `ranks`: the other processes that it is split over."""
 
     network: Network
     model_dir: ModelDir
@@ -48,6 +51,7 @@ class LanguageModel:
     adapters: tuple[Settings, ...] = ()
     active: Active = field(default_factory=Active)
     placement: Placement | None = None
+    ranks: Ranks | None = None
 
     @property
     def decoder(self) -> Decoder:
@@ -77,6 +81,17 @@ class LanguageModel:
         """Of each layer that writes, where its keys and values lie."""
         layers = range(self.writer.config.num_layers)
         return [self.placement.device(layer) if self.placement else self.device for layer in layers]
+
+    def new_cache(self, num_tokens: int, dtype: torch.dtype) -> KVCache:
+        """Room for keys and values of what is written, where the layers are. Raises `rank-lost`."""
+        if self.ranks is not None:
+            return self.ranks.new_cache(num_tokens, dtype)
+        return KVCache(self.writer.config, num_tokens, self.devices, dtype)
+
+    def check(self) -> None:
+        """Raises `rank-lost` where a process that has a part of it is gone."""
+        if self.ranks is not None:
+            self.ranks.check()
 
     @property
     def max_length(self) -> int:
@@ -172,10 +187,15 @@ def load(
     the base is. `place`: a device, or "auto" or sizes such as "cuda=8GiB,cpu=4GiB" to spread what is larger than one
     (`ingot.model.place`). Raises IngotError naming what is wrong."""
     base, adapters = open_reference(str(reference))
-    placement = choose(base, place, dtype)
-    if isinstance(placement, Placement) and placement.is_spread:
-        if adapters or nf4:
-            raise fail("place-plain", place=place, what=adapters[0].path if adapters else "nf4")
+    wish = parse_place(place)
+    placement = choose(base, wish, dtype)
+    is_spread = isinstance(placement, Placement) and placement.is_spread
+    if (is_spread or wish.ranks > 1) and (adapters or nf4):
+        raise fail("place-plain", place=place, what=adapters[0].path if adapters else "nf4")
+    if wish.ranks > 1:
+        ranks = Ranks(Layout.of(base), wish.ranks, str(wish.whole), dtype)
+        return LanguageModel(ranks.network, base, ranks=ranks)
+    if isinstance(placement, Placement) and is_spread:
         return LanguageModel(load_spread(Layout.of(base), dtype, placement), base, placement=placement)
     quantization = Quantization.of(base.config, base.path / "config.json")
     if nf4 and quantization and not quantization.is_nf4:

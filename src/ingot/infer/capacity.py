@@ -47,8 +47,11 @@ def _budget(memory: Memory, model: LanguageModel) -> float:
         if memory.gib and memory.gib * GIB > planned:
             raise fail("place-cache", gib=memory.gib, planned=f"{planned / GIB:.3g}")
         return memory.gib * GIB if memory.gib else planned
+    sharing = model.ranks.size if model.ranks is not None and model.device.type == "cpu" else 1
+    if memory.gib:
+        return memory.gib * GIB / sharing
     free = free_bytes(model.device)
-    return memory.gib * GIB if memory.gib else float("inf") if free is None else SHARE * free
+    return float("inf") if free is None else SHARE * free / sharing
 
 
 def token_bytes(config: ModelConfig, dtype: torch.dtype) -> int:

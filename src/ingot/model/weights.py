@@ -97,15 +97,19 @@ def load_network(
     dtype: torch.dtype | None = torch.float32,
     nf4: Callable[[str], NF4 | None] | None = None,
     absent: Collection[str] = (),
+    prepare: Callable[[Network], None] | None = None,
 ) -> Network:
     """The network with these weights, strictly: nothing missing, nothing left over, every shape and value right.
 
     `nf4`: the linear layers of its blocks in 4 bits, each as soon as it is read; by the name of a tensor it gives the
     bytes that are there already. `absent`: names of weights that are not to be held; they keep no memory.
+    `prepare`: what to change of the network before its weights are there.
     """
     config = ModelConfig.read(model_dir.config, model_dir.path / "config.json")
     with torch.device("meta"):
         network = make_network(config)
+    if prepare:
+        prepare(network)
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     packed = hold_in_nf4(network, model_dir.path) if nf4 else {}
     state: dict[str, Tensor] = {}

@@ -91,7 +91,7 @@ def run(options: ServeOptions, listener: socket.socket) -> Session:
         created=int(time.time()),
     )
     engine = Engine(model, options.slots, memory=options.cache, speculation=options.speculation)
-    worker = Worker(engine, options.slots, options.queue, metrics)
+    worker = Worker(engine, options.slots, options.queue, metrics, model.check)
     api = Api(served, worker, metrics, max_body=options.max_body, timeout=options.request_timeout, keys=keys)
     server = Server(api, listener, options.drain_seconds)
     if keys is None and not _is_loopback(listener):

@@ -33,6 +33,9 @@ MAX_UNREAD = 4096
 """Pieces a reader may fall behind before its request is stopped: bounds memory under slow readers."""
 
 
+CHECK_SECONDS = 0.5
+"""How often an engine without work is checked."""
+
 MAX_FAILURES = 3
 """Steps that may fail in a row before the engine counts as dead."""
 
@@ -83,8 +86,17 @@ class Job:
 class Worker:
     """The engine thread and its two queues. All methods but `_run` and below are for the event loop."""
 
-    def __init__(self, engine: Stepper, num_slots: int, num_waiting: int, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        engine: Stepper,
+        num_slots: int,
+        num_waiting: int,
+        metrics: Metrics,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`check` raises IngotError where the engine has lost something that does not come back."""
         self.engine = engine
+        self.check = check
         self.num_slots = num_slots
         self.capacity = num_slots + num_waiting
         self.metrics = metrics
@@ -177,6 +189,10 @@ class Worker:
     def _run(self) -> None:
         failures = 0
         while self._take_commands():
+            gone = self._gone()
+            if gone is not None:
+                self._call(self._fail, gone)
+                return
             self._admit()
             try:
                 if self.engine.has_work:
@@ -195,7 +211,7 @@ class Worker:
         idle = not self._waiting and not self._running
         while True:
             try:
-                command = self._commands.get(block=idle)
+                command = self._commands.get(block=idle, timeout=CHECK_SECONDS)
             except queue.Empty:
                 return True
             if command is None:
@@ -203,6 +219,13 @@ class Worker:
             command()
             self._flush()
             idle = idle and not self._waiting
+
+    def _gone(self) -> str | None:
+        try:
+            self.check()
+        except IngotError as error:
+            return str(error)
+        return None
 
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self.num_slots:

@@ -13,7 +13,7 @@ from ingot.model.place.layout import Layout
 from ingot.model.place.measure import device_speed, disk_speed
 from ingot.model.place.plan import CPU, Placement, Speeds, check_whole, decide, tell
 from ingot.model.place.sizes import WRITTEN_AT_ONCE, sizes_of
-from ingot.model.place.wish import Wish, parse_place
+from ingot.model.place.wish import Wish
 
 HEADROOM = 0.9
 """Of what is free, what a plan may take: others on the machine want some, too."""
@@ -26,17 +26,16 @@ GROWTH = 8
 """How much larger weights can become in memory than in files: four bits to 32."""
 
 
-def choose(base: ModelDir, place: str, dtype: torch.dtype | None) -> str | Placement:
+def choose(base: ModelDir, wish: Wish, dtype: torch.dtype | None) -> str | Placement:
     """The device that all of a directory goes to, or where its layers go: a plan, told with its predicted speed.
 
-    Raises `bad-place`, `place-no-card`, `place-unknown` where the system does not say how much memory is free,
+    Raises `place-unknown` where the system does not say how much memory is free,
     `not-a-decoder` where only a decoder can be spread, and `place-too-large` before anything is allocated.
     """
-    wish = parse_place(place)
     config = ModelConfig.read(base.config, base.path / "config.json")
     tokens = cached_tokens(config)
     if wish.whole is not None:
-        _check(base, config, wish.whole, dtype, tokens)
+        _check(base, config, wish, dtype, tokens)
         return wish.whole
     layout = Layout.of(base) if form_of(config) == "decoder" else None
     free, sizes = _free(wish), sizes_of(base, config, dtype, tokens, layout)
@@ -64,14 +63,17 @@ def _measure(placement: Placement, free: dict[str, float], layout: Layout | None
     return Speeds(devices, disk_speed(w for layer in placement.on_disk for w in layout.weights(layer, dtype)))
 
 
-def _check(base: ModelDir, config: ModelConfig, device: str, dtype: torch.dtype | None, tokens: int) -> None:
-    """Whether all of it fits one device; counted only where that is not plain to see."""
-    if torch.device(device).type not in ("cpu", "cuda"):
+def _check(base: ModelDir, config: ModelConfig, wish: Wish, dtype: torch.dtype | None, tokens: int) -> None:
+    """Whether all of it fits one device, or so many cards; counted only where that is not plain to see."""
+    device = torch.device(wish.whole or CPU)
+    if device.type not in (CPU, "cuda"):
         return
-    free = free_bytes(torch.device(device))
+    cards = wish.ranks if device.type == "cuda" else 1
+    each = free_bytes(device)
+    free = None if each is None else cards * each
     stored = sum(entry.end - entry.begin for entry in base.tensors.values())
     if free is not None and GROWTH * stored > free:
-        check_whole(device, free, sizes_of(base, config, dtype, tokens, None))
+        check_whole(str(wish.whole), free, sizes_of(base, config, dtype, tokens, None))
 
 
 def _free(wish: Wish) -> dict[str, float]:
