@@ -123,12 +123,13 @@ def running(
     engine: Stepper, tokenizer: Tokenizer, *, slots: int = 2, waiting: int = 2, guard: Any = None,
     max_length: int = 128, vocab_size: int | None = None, max_body: int = 100_000, timeout: float = 30.0,
     drain: float = 5.0, keys: Keys | None = None, reader: Reader | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> Iterator[Running]:  # fmt: skip
     """A server named "tiny" on a free port; stopped when the block ends."""
     metrics = Metrics()
     reader = reader or Reader(vocab_size or tokenizer.vocab_size, max_length)
     served = Served("tiny", tokenizer, reader, guard, "fp_test", 1)
-    worker = Worker(engine, slots, waiting, metrics)
+    worker = Worker(engine, slots, waiting, metrics, check)
     api = Api(served, worker, metrics, max_body=max_body, timeout=timeout, keys=keys)
     ended: list[Any] = []
     with listen("127.0.0.1", 0) as listener:

@@ -138,7 +138,8 @@ class Server:
         self._http = _Http(config)
 
     async def run(self, question: Question | None = None) -> Session:
-        """Serve until stopped, or until the question is answered. Raises `serve-engine-died`, `serve-probe-failed`."""
+        """Serve until stopped, or until the question is answered. Raises `serve-engine-died`,
+        `rank-lost`, `serve-probe-failed`."""
         began = time.monotonic()
         self._loop = asyncio.get_running_loop()
         self.api.worker.on_failure = self.stop
@@ -150,6 +151,7 @@ class Server:
             await serving
         await self.api.worker.stop()
         if self.api.worker.failure is not None:
+            self.api.worker.check()  # raises what says more, where there is something
             raise fail("serve-engine-died", place=self.api.worker.failure)
         metrics = self.api.metrics
         return Session(
