@@ -29,7 +29,8 @@ class Sizes:
     """Bytes. `home`: of what is not a layer; `layers`: of each; `stored`: of each in the files; `kv`: of each layer's
     keys and values, at least; `work`: of what a pass makes beside them; `loading`: of what reading the largest tensor
     takes, before there are caches and passes; `reading`: of what reading a layer takes beside its buffer; `head`: of
-    the head, which every token reads. `used`: what share of a layer a token works on (experts)."""
+    the head, which every token reads. `used`: what share of a layer a token works on (experts); `heap`:
+    what an allocator takes besides, as a share."""
 
     home: int
     layers: tuple[int, ...]
@@ -40,6 +41,7 @@ class Sizes:
     reading: int
     head: int
     used: float = 1.0
+    heap: float = 0.0
 
     @property
     def total(self) -> int:
@@ -54,7 +56,7 @@ class Sizes:
     def peak(self, held: int, cached: int, on_disk: Sequence[int] = ()) -> int:
         """Of a device that holds so many bytes of weights, the caches of so many layers, and computes these others."""
         buffers = BUFFERS * max(on_disk) + self.reading if on_disk else 0
-        return held + max(cached * self.kv + self.work + buffers, self.loading)
+        return round((1 + self.heap) * (held + max(cached * self.kv + self.work + buffers, self.loading)))
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,9 @@ its values."""
 DECODING = 26
 """Bytes a number of what decoding a quantised weight takes: codes as they are unpacked, twice, and the result."""
 
+HEAP = 0.05
+"""What blocks that were freed leave of holes, as a share of all (LOG.md)."""
+
 FLOAT = 4
 
 
@@ -58,6 +61,7 @@ def sizes_of(
         reading=decoding,
         head=config.vocab_size * config.hidden_size * item,
         used=_used(parameters),
+        heap=HEAP,
     )
 
 

@@ -7,7 +7,9 @@ their turns.
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -31,8 +33,17 @@ def load_spread(layout: Layout, dtype: torch.dtype | None, placement: Placement)
     network = load_network(layout.base, _tensors(layout, placement, absent), dtype, absent=absent)
     assert isinstance(network, Decoder)
     network.rotary.to(placement.home)
+    _give_back()
     arrange(network.requires_grad_(False), placement, DiskLayers(on_disk) if on_disk else None)
     return network
+
+
+def _give_back() -> None:
+    """Let glibc return what reading has freed: it would keep it for blocks of those sizes, which do not come again."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def _tensors(layout: Layout, placement: Placement, absent: set[str]) -> Iterator[tuple[str, Tensor]]:
