@@ -18,6 +18,10 @@ import ingot
 from ingot.adapt.load import LanguageModel, load
 from ingot.core.errors import IngotError
 from ingot.core.model_dir import ModelDir
+from ingot.infer.engine import Engine, generate
+from ingot.infer.memory import Memory
+from ingot.infer.sampling import Sampling
+from ingot.infer.speculation.options import Speculation
 from ingot.model.cache import HeldRows, KVCache
 from ingot.model.place import choose, disk, wish
 from ingot.model.place import sizes as sizes_module
@@ -334,6 +338,37 @@ def test_inputs_are_brought_to_a_layer_once_a_pass() -> None:
     assert carrier.bring(x, torch.device("cpu")) is x
     carrier.forget()
     assert carrier.bring(x, meta) is not moved[0]
+
+
+def test_the_engine_writes_the_same_and_keeps_to_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_model(tmp_path / "m", deep("llama"))
+    model = with_room(monkeypatch, path, layers=1.2)
+    assert model.placement is not None
+    greedy, asked = Sampling(temperature=0, max_tokens=9, ignore_eos=True), [row[:n] for row in IDS for n in (1, 4, 7)]
+    wanted = [each.tokens for each in generate(load(path), asked, greedy)]
+    assert [each.tokens for each in generate(model, asked, greedy)] == wanted
+    first_layers = Speculation(kind="self", layers=3, always=True)
+    assert [each.tokens for each in generate(model, asked, greedy, speculation=first_layers)] == wanted
+    assert Engine(model, 8).runner.cache.nbytes <= model.placement.cache
+    with pytest.raises(IngotError, match=r"--cache.gib 1.0") as caught:
+        Engine(model, memory=Memory(gib=1.0))
+    assert caught.value.code == "place-cache"
+
+
+def test_what_works_with_plain_weights_only_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_model(tmp_path / "m", deep("llama"))
+    with_room(monkeypatch, path)
+    for place in ("auto", "2xcpu"):
+        with pytest.raises(IngotError, match="nf4") as caught:
+            load(path, place, nf4=True)
+        assert caught.value.code == "place-plain"
+
+
+def test_what_is_left_of_a_device_is_for_the_caches_of_its_layers() -> None:
+    assert decide({"cpu": 141 + 60}, SIZES).cache == 6 * (1 + 10)
+    spread = decide({"cuda:0": 61, "cpu": 110}, SIZES)  # card: 57 taken, 2 layers; memory: 4 layers, 89 taken
+    assert spread.taken == {"cuda:0": 57, "cpu": 89}
+    assert spread.cache == 6 * (1 + min(4 // 2, 21 // 4))
 
 
 LARGE = """
