@@ -51,17 +51,29 @@ void quantize(const float* x, int M, int K, int group, int8_t* q, float* scale, 
 
 void multiply_panels(const Linear& w, const int8_t* q, const float* scale, const int32_t* sum, int M, float* y,
                      bool tiles, int first, int last) {
-  if (tiles && M > FEW) multiply_on_tiles(w, q, scale, M, y, first, last);
+  if (tiles && M > FEW) multiply_on_tiles(w, q, false, scale, M, y, first, last);
   else multiply_on_vectors(w, q, scale, sum, M, y, first, last);
 }
 
 void multiply(const Linear& w, const int8_t* q, const float* scale, const int32_t* sum, int M, float* y, bool tiles) {
+  static thread_local std::vector<int8_t> scratch;
   const int panels = w.panels();
+  const bool order = tiles && M > PANEL;
+  if (order) scratch.resize((size_t)(M + BLOCK - 1) / BLOCK * BLOCK * w.columns);
+  int8_t* ordered = scratch.data();
 #pragma omp parallel
   {
+    if (order) {
+#pragma omp for schedule(static)
+      for (int m = 0; m < M; m += BLOCK)
+        order_for_tiles(q + (size_t)m * w.columns, M - m, w.columns, ordered + (size_t)m * w.columns);
+    }
     const long thread = omp_get_thread_num(), threads = omp_get_num_threads();
     const int first = panels * thread / threads, last = panels * (thread + 1) / threads;
-    if (first < last) multiply_panels(w, q, scale, sum, M, y, tiles, first, last);
+    if (first < last) {
+      if (order) multiply_on_tiles(w, ordered, true, scale, M, y, first, last);
+      else multiply_panels(w, q, scale, sum, M, y, tiles, first, last);
+    }
   }
 }
 

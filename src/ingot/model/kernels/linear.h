@@ -32,7 +32,7 @@ struct Linear {
   int32_t rows;          // as the model has them: what a product writes
   int32_t columns;       // padded
   int32_t bits;          // 4 or 8
-  int32_t group;         // columns with one scale of activations (of weights too, unless ROW): 32, 64 or 128
+  int32_t group;         // columns with one scale of activations, of weights too unless ROW: 32, or a multiple of 64
   Scale scale;
 
   int panels() const { return (rows + PANEL - 1) / PANEL; }
@@ -50,9 +50,13 @@ void multiply(const Linear& w, const int8_t* q, const float* scale, const int32_
 void multiply_panels(const Linear& w, const int8_t* q, const float* scale, const int32_t* sum, int M, float* y,
                      bool tiles, int first, int last);
 
-// The two kernels behind it.
+// The two kernels behind it. `ordered`: q is as `order_for_tiles` gives it.
 void multiply_on_vectors(const Linear& w, const int8_t* q, const float* scale, const int32_t* sum, int M, float* y,
                          int first, int last);
-void multiply_on_tiles(const Linear& w, const int8_t* q, const float* scale, int M, float* y, int first, int last);
+void multiply_on_tiles(const Linear& w, const int8_t* q, bool ordered, const float* scale, int M, float* y, int first,
+                       int last);
+
+// The first 16 rows (or M, if less) of q[M][K] to [K / 64][16][64]: what a tile takes then lies together.
+void order_for_tiles(const int8_t* q, int M, int K, int8_t* out);
 
 }  // namespace ingot

@@ -1,4 +1,4 @@
-// How a scale of weights enters a sum: the few lines that vectors and tiles must share to agree in every bit.
+// How scales enter a sum: the few lines that vectors and tiles must share to agree in every bit.
 #pragma once
 #include <immintrin.h>
 
@@ -27,13 +27,24 @@ inline __m512 add_group(__m512 total, __m512i sum, __m512 scales, __m512 x) {
 
 // What is left to do to the totals of a block, and their way out; rows that are padding are not written.
 template <Scale S>
-inline void finish(const Linear& w, int block, __m512 total, float* y) {
-  const int row = block * BLOCK, left = w.rows - row;
-  if (left <= 0) return;
-  if constexpr (S == Scale::ROW) total = _mm512_mul_ps(total, _mm512_loadu_ps((const float*)w.scales + row));
-  if (w.bias) total = _mm512_add_ps(total, _mm512_loadu_ps(w.bias + row));
-  const __mmask16 kept = left >= BLOCK ? 0xffff : (1u << left) - 1;
-  _mm512_mask_storeu_ps(y + row, kept, total);
-}
+struct Finish {
+  __m512 scale, bias;
+  __mmask16 kept;
+  int row;
+  bool has_bias;
+
+  Finish(const Linear& w, int block) : row(block * BLOCK), has_bias(w.bias != nullptr) {
+    const int left = w.rows - row;
+    kept = left >= BLOCK ? 0xffff : left > 0 ? (1u << left) - 1 : 0;
+    scale = S == Scale::ROW ? _mm512_loadu_ps((const float*)w.scales + row) : _mm512_setzero_ps();
+    bias = has_bias ? _mm512_loadu_ps(w.bias + row) : _mm512_setzero_ps();
+  }
+
+  void operator()(__m512 total, float* y) const {
+    if constexpr (S == Scale::ROW) total = _mm512_mul_ps(total, scale);
+    if (has_bias) total = _mm512_add_ps(total, bias);
+    _mm512_mask_storeu_ps(y + row, kept, total);
+  }
+};
 
 }  // namespace ingot

@@ -28,13 +28,13 @@ inline void sum_group_4(const uint8_t* w, const int8_t* q, int K, int group, __m
     const uint8_t* at = w + (size_t)k * 8;
     _mm_prefetch((const char*)(at + AHEAD), _MM_HINT_T0);
     const __m512i v = _mm512_loadu_si512(at);
-    const __m512i a = _mm512_and_si512(v, low), b = _mm512_and_si512(_mm512_srli_epi16(v, 4), low);
+    const __m512i a = _mm512_and_si512(v, low), b = _mm512_andnot_si512(low, v);  // b: 16 times as large
     for (int m = 0; m < M; m++) {
       d[m] = _mm512_dpbusd_epi32(d[m], a, four_bytes(q + (size_t)m * K + k));
       e[m] = _mm512_dpbusd_epi32(e[m], b, four_bytes(q + (size_t)m * K + k + 4));
     }
   }
-  for (int m = 0; m < M; m++) d[m] = _mm512_add_epi32(d[m], e[m]);
+  for (int m = 0; m < M; m++) d[m] = _mm512_add_epi32(d[m], _mm512_srai_epi32(e[m], 4));
 }
 
 template <int M>
@@ -73,7 +73,8 @@ void block_rows(const Linear& w, int block, const int8_t* q, const float* scale,
       total[m] = add_group<S>(total[m], _mm512_sub_epi32(d[m], shift), scales, _mm512_set1_ps(scale[(size_t)m * G + g]));
     }
   }
-  for (int m = 0; m < M; m++) finish<S>(w, block, total[m], y + (size_t)m * w.rows);
+  const Finish<S> finish(w, block);
+  for (int m = 0; m < M; m++) finish(total[m], y + (size_t)m * w.rows);
 }
 
 template <int BITS, Scale S>
