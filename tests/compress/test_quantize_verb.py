@@ -14,8 +14,8 @@ from compressing import MakeModel, rewrite, state, write_lora
 from ingot.adapt.load import load
 from ingot.compress.merge_verb import merge
 from ingot.compress.quantize_verb import quantize
-from ingot.compress.rtn import QUANTIZERS
-from ingot.compress.rtn import quantize as quantize_tensor
+from ingot.model.rtn import QUANTIZERS
+from ingot.model.rtn import quantize as quantize_tensor
 from ingot.core.errors import IngotError
 from ingot.model.quantized import dequantize
 from tiny import GPT2, LLAMA, QWEN2, QWEN3

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ingot.adapt.wrapped import layers, origin
-from ingot.compress.rtn import QUANTIZERS, quantize
+from ingot.model.rtn import QUANTIZERS, quantize
 from ingot.compress.source import Weights, digest
 from ingot.core.errors import fail, nearest
 from ingot.core.model_dir import Draft, ModelDir

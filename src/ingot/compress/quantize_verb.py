@@ -12,7 +12,7 @@ from typing import Any, Literal
 from ingot.adapt.load import load
 from ingot.compress.compare import compare, make_probe, tell, tokens_per_second
 from ingot.compress.quantize import DEFAULT_GROUP, Plan, Written, plan, plan_nf4, prove, spec, write
-from ingot.compress.rtn import QUANTIZERS
+from ingot.model.rtn import QUANTIZERS
 from ingot.compress.source import Weights, write_config
 from ingot.core.errors import fail, nearest
 from ingot.core.files import refuse_nonempty
