@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingot.model.rtn import QUANTIZERS, absmax, mse, quantize
 from ingot.model.quantized import dequantize
+from ingot.model.rtn import QUANTIZERS, absmax, mse, quantize
 
 
 def squared_error(weight: torch.Tensor, method: str, bits: int, group: int | None) -> float:

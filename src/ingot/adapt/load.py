@@ -166,8 +166,8 @@ def load(
     of its blocks in 4 bits, with the bytes on disk where they are NF4's. Adapters are held in float32 whatever
     the base is.
 
-    `weights`: what linear layers multiply by, for inference on CPU (`ingot.model.packed_load`). "dense"; "int8", "int4":
-    packed on loading, or as stored where that is such codes; "auto": stored codes where kernels run them, else dense.
+    `weights`: what linear layers multiply by, for inference on CPU (`ingot.model.packed_load`). "dense"; "int8" or
+    "int4": packed on loading, or as stored where that is such codes; "auto": stored codes where kernels run them.
 
     Raises IngotError naming what is wrong."""
     base, adapters = open_reference(str(reference))

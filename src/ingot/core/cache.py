@@ -1,4 +1,4 @@
-"""Where ingot keeps what it can make again: kernels it compiled, weights it packed. Private to the user, safe to delete.
+"""Where ingot keeps what it can make again: compiled kernels, packed weights. Private to the user, safe to delete.
 
 `INGOT_CACHE` names the directory; without it, it is `ingot` in `XDG_CACHE_HOME` or `~/.cache`. What lies there is
 loaded and run, so a directory or file that others could have written is not used.

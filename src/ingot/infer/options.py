@@ -18,6 +18,9 @@ MAX_STOPS = 64
 MAX_ALTERNATIVES = 64
 """The most alternatives a token reports."""
 
+Weights = Literal["auto", "dense", "int8", "int4"]
+"""What linear layers multiply by: `ingot.adapt.load`."""
+
 Bias = Annotated[float, Field(ge=-100, le=100)]
 
 

@@ -10,12 +10,13 @@ group, 2^-24 of the sum of the terms' sizes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ingot.model.rtn import QUANTIZERS, quantize
+from ingot.model.rtn import Choose, absmax, mse, quantize
 
 BLOCK, PANEL, TILE = 16, 32, 64
 """Rows that lie together, rows and columns that shapes are padded to."""
@@ -26,8 +27,9 @@ WIDEST = 512
 SMALLEST = 1e-30
 """A group of activations whose largest is below counts as zero: 127 over it must stay finite."""
 
-METHOD = {4: "mse", 8: "absmax"}
-"""How scales are chosen for weights that come dense. At 8 bits the search gains 1 % of the error and takes longest."""
+CHOOSE: dict[int, Choose] = {4: partial(mse, num_scales=3), 8: absmax}
+"""How scales are chosen for weights that come dense: while somebody waits. Of what `mse` takes off the squared error of
+4 bits, three scales leave 4 % undone in a quarter of the time; at 8 bits there is little to take off."""
 
 ROWS_AT_ONCE = 1 << 12
 """Rows that plain torch decodes together: bounds its memory."""
@@ -79,7 +81,7 @@ class PackedWeight:
         (rows, columns), bits, group = weight.shape, packing.bits, packing.group
         full = F.pad(weight, (0, 0 if group is None else -columns % group))
         dtype = torch.float32 if group is None else torch.bfloat16
-        found = quantize(full, bits, group, QUANTIZERS[METHOD[bits]], dtype)
+        found = quantize(full, bits, group, CHOOSE[bits], dtype)
         packed = cls.of(found.codes, found.scale, bits)
         return cls(packed.codes, packed.scales, rows, columns, bits, packed.group)
 

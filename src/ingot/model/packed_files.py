@@ -115,7 +115,10 @@ def _mapped(path: Path, entries: list[TensorEntry]) -> Iterator[tuple[str, Tenso
         rest = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
     for entry in entries:
         if entry in packed:
-            yield entry.name, memory[entry.begin - begin : entry.end - begin].view(DTYPES[entry.dtype]).view(entry.shape)
+            yield (
+                entry.name,
+                memory[entry.begin - begin : entry.end - begin].view(DTYPES[entry.dtype]).view(entry.shape),
+            )
         elif entry.end - entry.begin <= SMALL:
             yield entry.name, read_tensor(entry)
         else:
@@ -149,7 +152,7 @@ def _digest(tensors: dict[str, Tensor]) -> bytes:
 
 
 def _sum(tensor: Tensor) -> int:
-    """A weighted sum of a tensor's bytes, taken as words: as fast as memory, and no single change leaves it as it is."""
+    """A weighted sum of a tensor's bytes, as words: as fast as memory, and no single change leaves it as it is."""
     flat = tensor.contiguous().flatten().view(torch.uint8)
     whole = flat[: len(flat) // 8 * 8].view(torch.int64)
     rows = whole[: len(whole) // WORDS * WORDS].view(-1, WORDS).sum(0)

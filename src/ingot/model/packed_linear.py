@@ -1,7 +1,8 @@
-"""A frozen linear layer with a packed weight (`ingot.model.packed`), for inference on CPU: by the compiled kernels where
-there are any, else in plain torch.
+"""A frozen linear layer with a packed weight (`ingot.model.packed`), for inference on CPU: by the compiled kernels
+where there are any, else in plain torch.
 
-Its output for a row does not depend on the rows beside it. A bias is added in float32; the output has the input's dtype.
+With the kernels its output for a row does not depend on the rows beside it. A bias is added in float32; the output has
+the input's dtype.
 """
 
 from __future__ import annotations

@@ -30,7 +30,9 @@ SECONDS = 300.0
 
 
 def library_path() -> Path:
-    """The compiled library, made if need be. Raises `kernels-no-compiler`, `kernels-not-compiled`, `kernels-no-cache`."""
+    """The compiled library, made if need be.
+
+    Raises `kernels-no-compiler`, `kernels-not-compiled`, `kernels-no-cache`."""
     compiler = _compiler()
     directory = cache_directory("kernels")
     if directory is None:

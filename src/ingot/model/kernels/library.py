@@ -56,7 +56,9 @@ class Kernels:
 
     def linear(self, weight: Linear, x_MK: Tensor, tiles: bool | None = None) -> Tensor:
         """The layer's output, (M, rows), for float32 that lies row by row. `tiles` False: vectors whatever M."""
-        assert x_MK.dtype == torch.float32 and x_MK.is_contiguous() and x_MK.shape[1] == weight.columns, x_MK.shape
+        assert x_MK.dtype == torch.float32, x_MK.dtype
+        assert x_MK.is_contiguous(), x_MK.stride()
+        assert x_MK.shape[1] == weight.columns, x_MK.shape
         y_MN = x_MK.new_empty(len(x_MK), weight.rows)
         torch.get_num_threads()  # has torch set OpenMP's number of threads in this thread of ours, where it is new
         use = self.tiles if tiles is None else tiles and self.tiles
