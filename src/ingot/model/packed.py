@@ -139,7 +139,8 @@ def quantize_activations(x_MK: Tensor, group: int) -> tuple[Tensor, Tensor]:
     x_MGK = x_MK.unflatten(1, (-1, group))
     most_MG = x_MGK.abs().amax(-1)
     large = most_MG.isfinite() & (most_MG >= SMALLEST)
-    inverse = torch.where(large, 127.0 / most_MG, 0.0)
+    # one division, as in the kernels: a number over a tensor is the tensor's reciprocal times the number
+    inverse = torch.where(large, torch.full_like(most_MG, 127.0) / most_MG, 0.0)
     scale = torch.where(large, most_MG / 127.0, torch.where(most_MG.isfinite(), 0.0, torch.nan))
     return (x_MGK * inverse[..., None]).round().nan_to_num(), scale
 

@@ -98,6 +98,8 @@ def _open(path: Path) -> ctypes.CDLL:
     pointer, number = ctypes.c_void_p, ctypes.c_int
     library.ingot_linear.argtypes = (pointer, pointer, number, pointer, number)
     library.ingot_linear.restype = None
+    library.ingot_quantize.argtypes = (pointer, number, number, number, pointer, pointer, pointer)
+    library.ingot_quantize.restype = None
     return library
 
 
