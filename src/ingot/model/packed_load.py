@@ -62,10 +62,9 @@ def make_plan(model_dir: ModelDir, weights: str) -> Plan | None:
     codes = {name: scheme for name, scheme in stored.items() if has_place(scheme.group_size)}
     if weights == "auto":
         if len(codes) < len(stored):
-            sizes = {scheme.group_size for name, scheme in stored.items() if name not in codes}
-            warn(
-                "codes-stay-dense", path=model_dir.path, number=len(stored) - len(codes), sizes=sorted(map(str, sizes))
-            )
+            sizes = sorted({str(scheme.group_size) for name, scheme in stored.items() if name not in codes})
+            number = len(stored) - len(codes)
+            warn("codes-stay-dense", path=model_dir.path, number=number, sizes=", ".join(sizes))
         return Plan(codes, None) if codes and kernels() else None
     packing = PACKINGS[weights]
     return Plan({name: scheme for name, scheme in codes.items() if scheme.bits == packing.bits}, packing)
