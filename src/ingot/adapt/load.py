@@ -26,6 +26,7 @@ from ingot.core.model_dir import ModelDir, split_reference
 from ingot.model.config import ModelConfig
 from ingot.model.decoder import Decoder
 from ingot.model.encoder_decoder import EncoderDecoder
+from ingot.model.held import HeldLinear
 from ingot.model.network import Network
 from ingot.model.nf4_files import find
 from ingot.model.nf4_linear import hold_in_nf4
@@ -175,6 +176,8 @@ def load(
     active = Active()
     settings = apply_adapters(network, base, adapters, active)
     network = network.to(device).eval().requires_grad_(False)
+    if isinstance(network, Decoder) and isinstance(getattr(network, network.family.head, None), HeldLinear):
+        held += ", head int8"  # unless an adapter has parted it from the embedding
     return LanguageModel(network, base, tuple(adapters), settings, active, held)
 
 
@@ -190,7 +193,7 @@ def _network(base: ModelDir, device: str, dtype: torch.dtype | None, nf4: bool, 
         raise fail("weights-elsewhere", weights=weights, found="nf4" if nf4 else device)
     plan = make_plan(base, weights) if on_cpu and not nf4 else None
     if plan:
-        return load_packed(base, plan, dtype)
+        return load_packed(base, plan, dtype), str(plan)
     hold = partial(hold_in_nf4, path=base.path) if nf4 else None
     return load_network(base, read_dense(base), dtype, hold, partial(find, base)), "nf4" if nf4 else "dense"
 

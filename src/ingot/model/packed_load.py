@@ -70,8 +70,8 @@ def make_plan(model_dir: ModelDir, weights: str) -> Plan | None:
     return Plan({name: scheme for name, scheme in codes.items() if scheme.bits == packing.bits}, packing)
 
 
-def load_packed(model_dir: ModelDir, plan: Plan, dtype: torch.dtype | None) -> tuple[Network, str]:
-    """The network, and what its weights are. Raises what `load_network` does."""
+def load_packed(model_dir: ModelDir, plan: Plan, dtype: torch.dtype | None) -> Network:
+    """The network. Raises what `load_network` does."""
     packer = _Packer(model_dir, plan)
     path = packed_files.place(model_dir, repr(plan))
     items = packed_files.read(path) or _packed(packer, path)
@@ -79,7 +79,7 @@ def load_packed(model_dir: ModelDir, plan: Plan, dtype: torch.dtype | None) -> t
     for module in network.modules():
         if isinstance(module, Embedding) and dtype and module.weight.dtype != dtype:
             module.gives = dtype
-    return network, f"{plan}, head int8" if packer.head else str(plan)
+    return network
 
 
 def _packed(packer: _Packer, path: Path | None) -> list[packed_files.Item]:
