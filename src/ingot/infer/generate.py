@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
-from ingot.adapt.load import LanguageModel, load
+from ingot.adapt.load import LanguageModel
 from ingot.core.console import visible
 from ingot.core.errors import fail
 from ingot.core.files import write_file
@@ -26,7 +26,8 @@ from ingot.core.progress import LOGGER, say
 from ingot.infer import engine
 from ingot.infer.best import best_sequences, several
 from ingot.infer.memory import Memory
-from ingot.infer.options import CommonSampling, RareSampling, Sampling
+from ingot.infer.opened import open_model
+from ingot.infer.options import CommonSampling, RareSampling, Sampling, Weights
 from ingot.infer.prompts import Asked, make_prompt, read_prompts, warn_if_turns_do_not_end, warn_of_settings
 from ingot.infer.sequence import Sequence
 from ingot.infer.speculation.options import Speculation
@@ -69,6 +70,7 @@ class GenerateOptions(CommonSampling):
     out: Path | None = option(None, "write one JSON line a prompt to this new file")
     slots: int = option(8, "sequences that run at once", ge=1, le=1024)
     device: str = option("cpu", "where to run: cpu, cuda, cuda:1")
+    weights: Weights = option("auto", "layers multiply by: dense, int8 or int4; auto: the codes a directory stores")
     rare: RareSampling = option(RareSampling(), "seldom used: --rare.min-p and so on")
     answers: Answers = option(Answers(), "how many answers to a prompt: --n, --best-of")
     cache: Memory = option(Memory(), "keys and values: --cache.gib and so on")
@@ -119,7 +121,7 @@ def generate(options: GenerateOptions) -> Generated:
         raise fail("one-prompt-source")
     if options.out and options.out.exists():
         raise fail("out-not-empty", path=options.out)
-    model = load(options.model, options.device)
+    model = open_model(options.model, options.device, options.weights)
     warn_of_settings(model)
     prompts = _prompts(options, model)
     started = time.monotonic()

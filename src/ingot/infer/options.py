@@ -21,6 +21,9 @@ MAX_CHARACTERS = 200
 MAX_ALTERNATIVES = 64
 """The most alternatives a token reports."""
 
+Weights = Literal["auto", "dense", "int8", "int4"]
+"""What linear layers multiply by: `ingot.adapt.load`."""
+
 Bias = Annotated[float, Field(ge=-100, le=100)]
 TokenId = Annotated[int, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]
