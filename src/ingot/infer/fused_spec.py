@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ingot.model.decoder import Decoder
@@ -19,7 +20,8 @@ from ingot.model.families.llama import Block
 from ingot.model.families.olmo import PostNormBlock
 from ingot.model.families.phi import PhiBlock
 from ingot.model.kernels.decoder import DecoderSpec, LayerSpec
-from ingot.model.packed import PackedLinear
+from ingot.model.packed import PANEL
+from ingot.model.packed_linear import PackedLinear, handed
 
 PRE_NORMS = {"before_attention": "input_layernorm", "before_mlp": "post_attention_layernorm"}
 NORMS: dict[type[nn.Module], dict[str, str]] = {
@@ -41,9 +43,8 @@ STORED = (torch.float32, torch.bfloat16, torch.float16)
 """Each in the order in which vector.h and decoder.h number them."""
 
 VECTOR = 16
-PANEL = 32
 MOST_HEAD_DIM = 512
-"""Floats in a vector; rows of weights that are worked on together; a head's width at most."""
+"""Floats in a vector; a head's width at most."""
 
 
 @dataclass
@@ -62,8 +63,11 @@ class Description:
     def linear(self, module: nn.Module) -> int:
         """The address of a packed layer's description."""
         assert isinstance(module, PackedLinear)
-        self.kept.append(module.struct)
-        return ctypes.addressof(module.struct)
+        missing = -module.out_features % PANEL
+        bias = None if module.bias is None else F.pad(module.bias.detach().float(), (0, missing))
+        found = handed(module.packed, bias)
+        self.kept += [module, bias, found]
+        return ctypes.addressof(found)
 
     def norm(self, module: nn.Module) -> int:
         """The address of a norm's factors."""
@@ -103,7 +107,7 @@ def _fits(network: Decoder) -> bool:
         and config.head_dim % 2 == 0
         and config.head_dim <= MOST_HEAD_DIM
         and network.dtype in STORED
-        and all(len({(layer.struct.group, layer.struct.columns) for layer in part}) == 1 for part in together)
+        and all(len({(layer.packed.group, layer.packed.width) for layer in part}) == 1 for part in together)
     )
 
 
@@ -114,7 +118,7 @@ def describe(network: Decoder) -> Description:
     found.kept.append(layers)
     spec = found.spec
     spec.layers, spec.embedding = ctypes.addressof(layers), found.keep(network.embedding.weight.detach())
-    spec.final_norm, spec.head = found.norm(network.backbone.norm), found.linear(network.packed_head)
+    spec.final_norm, spec.head = found.norm(network.backbone.norm), found.linear(getattr(network, network.family.head))
     spec.num_layers, spec.hidden, spec.inner = config.num_layers, config.hidden_size, config.intermediate_size
     spec.heads, spec.kv_heads, spec.head_dim = config.num_heads, config.num_kv_heads, config.head_dim
     spec.activation = ACTIVATIONS.index(config.activation)

@@ -1,37 +1,24 @@
 // A whole step of a decoder: ids in, hidden states out, one call.
 //
-// One team of threads goes through all layers; every part below is called by the whole team, shares its work out and
-// ends in a barrier. Rows are never padded: a step is a list of sequences, each with as many tokens as it reads.
+// One team of threads goes through all layers; every part is called by the whole team, shares its work out and ends when
+// all of it is done. Rows are never padded: a step is a list of sequences, each with as many tokens as it reads.
 #include "decoder.h"
 
 #include <omp.h>
 
-#include <tuple>
+#include <algorithm>
 
+#include "activations.h"
 #include "attention.h"
 #include "memory.h"
 #include "rows.h"
+#include "team.h"
 #include "vector.h"
 
 namespace ingot {
 namespace {
 
-constexpr int MOST_GROUP = 128;  // columns that share a scale of activations, at most
-
-struct Quantized {  // activations of a product
-  int8_t* q;
-  float* scale;
-  int32_t* sum;
-};
-
-struct QuantizedBuffer {
-  Buffer<int8_t> q;
-  Buffer<float> scale;
-  Buffer<int32_t> sum;
-  Quantized need(size_t rows, int columns, int groups) {
-    return {q.need(rows * columns), scale.need(rows * groups), sum.need(rows * groups)};
-  }
-};
+constexpr int ROWS_AT_ONCE = 256;  // of gate and up: what they give for one group of columns stays in the cache
 
 struct View {  // some columns of rows
   float* at;
@@ -49,18 +36,6 @@ class FlushDenormals {
   unsigned state_;
 };
 
-// `rows` rows of w from a panel on, as a layer of its own.
-Linear part_of(const Linear& w, int panel, int rows) {
-  Linear part = w;
-  const size_t block = (size_t)panel * (PANEL / BLOCK);
-  part.codes += block * w.block_bytes();
-  const size_t scales = w.scale == Scale::ROW ? block * BLOCK : block * BLOCK * w.groups();
-  part.scales = (const char*)w.scales + scales * (w.scale == Scale::GROUP_BF16 ? 2 : 4);
-  if (w.bias) part.bias += block * BLOCK;
-  part.rows = rows;
-  return part;
-}
-
 float of_half(uint16_t h) { return _mm512_cvtss_f32(_mm512_cvtph_ps(_mm256_set1_epi16((short)h))); }
 
 class Decoder {
@@ -68,12 +43,18 @@ class Decoder {
   explicit Decoder(const DecoderSpec& spec)
       : spec_(spec),
         pages_{spec.pool, spec.num_layers, spec.kv_heads, spec.head_dim, spec.kv},
-        group_(spec.heads / spec.kv_heads) {
+        group_(spec.heads / spec.kv_heads),
+        input_(spec.tiles),
+        gated_(spec.tiles) {
     for (int i = 0; i < spec.num_layers; i++) {
       const LayerSpec& layer = spec.layers[i];
-      for (const Linear* w : {layer.qkv[0], layer.out, layer.gate_up[0], layer.down}) note(*w);
+      for (const Linear* w : {layer.qkv[0], layer.out, layer.gate_up[0]}) note(*w, most_columns_, most_groups_);
+      note(*layer.down, gated_columns_, gated_groups_);
+      const size_t many = (size_t)3 * ROWS_AT_ONCE * layer.down->group;
+      const size_t few = (size_t)2 * PANEL * PANEL * Activations::piece(*layer.gate_up[0], 2);
+      gate_room_ = std::max({gate_room_, many, few});
     }
-    note(*spec.head);
+    note(*spec.head, most_columns_, most_groups_);
   }
 
   void run(const Step& step, float* hidden) {
@@ -90,57 +71,51 @@ class Decoder {
 
   void head(const float* hidden, int M, int threads, float* logits) {
     const Linear& w = *spec_.head;
-    input_ = input_room_.need(M, most_columns_, most_groups_);
-    make_scratch(threads, 0);
+    input_.need(M, most_columns_, most_groups_);
+    make_scratch(threads);
 #pragma omp parallel num_threads(threads)
     {
       const FlushDenormals flush;
-#pragma omp for schedule(static)
-      for (int m = 0; m < M; m++) put(w, m, hidden + (size_t)m * spec_.hidden, spec_.hidden, nullptr);
-      product(&spec_.head, &logits, 1, input_, M);
+      team_.share(M, [&](long m) { put(w, M, m, hidden + m * spec_.hidden, nullptr); });
+      input_.product(team_, &spec_.head, &logits, 1, M);
       if (spec_.logit_softcap > 0) cap(logits, (long)M * w.rows);
     }
   }
-
-  const Pages& pages() const { return pages_; }
 
  private:
   const DecoderSpec spec_;
   const Pages pages_;
   const int group_;
-  int most_columns_ = 0, most_groups_ = 0;
+  int most_columns_ = 0, most_groups_ = 0, gated_columns_ = 0, gated_groups_ = 0;
+  size_t gate_room_ = 0;
   const Step* step_ = nullptr;
+  Team team_;
   Rows all_, wanted_;
-  QuantizedBuffer input_room_, gated_room_;
-  Quantized input_ = {}, gated_ = {};
-  Buffer<float> x_, y_, q_, k_, v_, looked_, partial_, scratch_;
+  Activations input_, gated_;
+  Buffer<float> x_, y_, q_, k_, v_, looked_, inner_, partial_, scratch_;
   size_t scratch_size_ = 0;
 
-  void note(const Linear& w) {
-    if (w.columns > most_columns_) most_columns_ = w.columns;
-    if (w.groups() > most_groups_) most_groups_ = w.groups();
+  static void note(const Linear& w, int& columns, int& groups) {
+    columns = std::max(columns, w.columns), groups = std::max(groups, w.groups());
   }
 
   // What each thread works in: a row, a tile of attention, or gate and up of one group of columns.
-  void make_scratch(int threads, int M) {
-    size_t most = most_columns_;
-    for (size_t other : {Scratch::floats(tile_rows(group_), pages_.padded()), (size_t)(2 * M + 1) * MOST_GROUP})
-      if (other > most) most = other;
+  void make_scratch(int threads) {
+    const size_t most = std::max({(size_t)most_columns_, gate_room_, Scratch::floats(tile_rows(group_), pages_.padded())});
     scratch_size_ = (most + 1023) / 1024 * 1024;
     scratch_.need(scratch_size_ * threads);
   }
 
   void make_room(int threads) {
-    const size_t M = all_.count;
+    const size_t M = all_.count, some = std::min<size_t>(M, PANEL);
     const int depth = spec_.head_dim, kv = spec_.kv_heads * depth, heads = spec_.heads * depth;
-    x_.need(M * spec_.hidden * 2), y_.need(M * spec_.hidden), looked_.need(M * spec_.layers->out->columns);
-    q_.need(M * (heads + 2 * kv)), k_.need(M * kv), v_.need(M * kv);
-    input_ = input_room_.need(M, most_columns_, most_groups_);
-    gated_ = gated_room_.need(M, most_columns_, most_groups_);
-    make_scratch(threads, M);
+    x_.need(M * spec_.hidden), y_.need(M * spec_.hidden), looked_.need(M * spec_.layers->out->columns);
+    q_.need(M * (heads + 2 * kv)), k_.need(M * kv), v_.need(M * kv), inner_.need(some * gated_columns_);
+    input_.need(M, most_columns_, most_groups_), gated_.need(M, gated_columns_, gated_groups_);
+    make_scratch(threads);
     size_t spans = 0;
     for (const Rows* rows : {&all_, &wanted_})
-      if (rows->is_split(threads) && (size_t)rows->spans.back() > spans) spans = rows->spans.back();
+      if (rows->is_split(threads)) spans = std::max<size_t>(spans, rows->spans.back());
     partial_.need(spans * tile_rows(group_) * (pages_.padded() + 2));
   }
 
@@ -152,10 +127,10 @@ class Decoder {
     float *x = x_.get(), *y = y_.get();
     const Rows* rows = &all_;
     embed(x);
-    for (int number = 0; number < spec_.num_layers; number++) {
+    for (int number = 0; number < step_->layers; number++) {
       const LayerSpec &layer = spec_.layers[number], *next = &layer + 1;
-      const bool is_last = number == spec_.num_layers - 1;
-      if (number == 0) normalise(layer, x);
+      const bool is_last = number == step_->layers - 1;
+      if (number == 0) normalise(x, layer.before_attention, *layer.qkv[0], all_.count);
       const View q = project(layer, number);
       if (is_last) {
         keep_wanted(x, q);
@@ -166,79 +141,55 @@ class Decoder {
       look({pages_, number, spec_.heads, layer.window, spec_.softcap, q.at, looked_.get(), q.stride, layer.out->columns},
            *rows);
       quantize_looked(*layer.out, M);
-      product(&layer.out, &y, 1, input_, M);
+      input_.product(team_, &layer.out, &y, 1, M);
       add(x, y, layer.after_attention, layer.gate_up[0], layer.before_mlp, M);
       gate(layer, M);
-      product(&layer.down, &y, 1, gated_, M);
+      gated_.product(team_, &layer.down, &y, 1, M);
       add(x, y, layer.after_mlp, is_last ? nullptr : next->qkv[0], is_last ? nullptr : next->before_attention, M);
     }
-#pragma omp for schedule(static)
-    for (int m = 0; m < wanted_.count; m++) {
-      const size_t at = (size_t)m * spec_.hidden;
-      rms_norm(x + at, spec_.final_norm, spec_.eps, spec_.hidden, hidden + at);
-    }
+    team_.share(wanted_.count, [&](long m) {
+      rms_norm(x + m * spec_.hidden, spec_.final_norm, spec_.eps, spec_.hidden, hidden + m * spec_.hidden);
+    });
   }
 
   void embed(float* x) {
     const int width = spec_.hidden;
-#pragma omp for schedule(static)
-    for (int m = 0; m < all_.count; m++) {
+    team_.share(all_.count, [&](long m) {
       const size_t from = (size_t)step_->ids[m] * width;
       const float* whole = (const float*)spec_.embedding + from;
       const uint16_t* half = (const uint16_t*)spec_.embedding + from;
-      float* to = x + (size_t)m * width;
+      float* to = x + m * width;
       for (int i = 0; i < width; i++) {
         if (spec_.stored == STORED_FLOAT32) to[i] = whole[i];
         else to[i] = spec_.stored == STORED_BFLOAT16 ? of_bfloat16(half[i]) : of_half(half[i]);
         to[i] *= spec_.embedding_scale;
       }
-    }
+    });
   }
 
   // One row, normalised where `norm` is given, to the activations of w.
-  void put(const Linear& w, int m, const float* x, int width, const float* norm) {
+  void put(const Linear& w, int M, int m, const float* x, const float* norm) {
+    const int width = spec_.hidden;
     float* row = scratch();
     if (norm) rms_norm(x, norm, spec_.eps, width, row);
     else memcpy(row, x, width * sizeof(float));
     memset(row + width, 0, (w.columns - width) * sizeof(float));
-    put_groups(w, input_, m, 0, w.groups(), row);
+    input_.put(w, M, m, 0, w.groups(), row);
   }
 
-  static void put_groups(const Linear& w, const Quantized& to, int m, int first, int count, const float* x) {
-    const size_t at = (size_t)m * w.groups() + first;
-    quantize(x, 1, count * w.group, w.group, to.q + at * w.group, to.scale + at, to.sum + at);
-  }
-
-  void normalise(const LayerSpec& layer, const float* x) {
-#pragma omp for schedule(static)
-    for (int m = 0; m < all_.count; m++)
-      put(*layer.qkv[0], m, x + (size_t)m * spec_.hidden, spec_.hidden, layer.before_attention);
+  void normalise(const float* x, const float* norm, const Linear& next, int M) {
+    team_.share(M, [&](long m) { put(next, M, m, x + m * spec_.hidden, norm); });
   }
 
   // x += y, normalised by `after`; then x, normalised by `before`, to the activations of `next`.
   void add(float* x, float* y, const float* after, const Linear* next, const float* before, int M) {
     const int width = spec_.hidden;
-#pragma omp for schedule(static)
-    for (int m = 0; m < M; m++) {
-      float *to = x + (size_t)m * width, *from = y + (size_t)m * width;
+    team_.share(M, [&](long m) {
+      float *to = x + m * width, *from = y + m * width;
       if (after) rms_norm(from, after, spec_.eps, width, from);
       for (int i = 0; i < width; i++) to[i] += from[i];
-      if (next) put(*next, m, to, width, before);
-    }
-  }
-
-  // y[p] = the activations times parts[p], side by side for threads to share.
-  static void product(const Linear* const* parts, float* const* y, int count, const Quantized& x, int M) {
-    long panels = 0;
-    for (int p = 0; p < count; p++) panels += parts[p]->panels();
-    const long thread = omp_get_thread_num(), threads = omp_get_num_threads();
-    int first = panels * thread / threads, last = panels * (thread + 1) / threads;
-    for (int p = 0; p < count; p++) {
-      const int own = parts[p]->panels(), from = first > 0 ? first : 0, to = last < own ? last : own;
-      if (from < to) multiply_panels(*parts[p], x.q, x.scale, x.sum, M, y[p], true, from, to);
-      first -= own, last -= own;
-    }
-#pragma omp barrier
+      if (next) put(*next, M, m, to, before);
+    });
   }
 
   // Queries, turned and scaled; keys and values go to their pages.
@@ -246,7 +197,7 @@ class Decoder {
     const int depth = spec_.head_dim, heads = spec_.heads * depth, kv = spec_.kv_heads * depth;
     const bool fused = !layer.qkv[1];
     float* y[] = {q_.get(), k_.get(), v_.get()};
-    product(layer.qkv, y, fused ? 1 : 3, input_, all_.count);
+    input_.product(team_, layer.qkv, y, fused ? 1 : 3, all_.count);
     const int width = heads + 2 * kv;
     const View q = {y[0], fused ? width : heads};
     if (fused) place(layer, number, q, {y[0] + heads, width}, {y[0] + heads + kv, width});
@@ -257,26 +208,24 @@ class Decoder {
   void place(const LayerSpec& layer, int number, View q, View k, View v) {
     const int depth = spec_.head_dim, kv_heads = spec_.kv_heads;
     if (spec_.query_norm == NORM_WIDTH) {
-#pragma omp for schedule(static)
-      for (int m = 0; m < all_.count; m++) {
+      team_.share(all_.count, [&](long m) {
         rms_norm(q.row(m), layer.q_norm, spec_.eps, spec_.heads * depth, q.row(m));
         rms_norm(k.row(m), layer.k_norm, spec_.eps, kv_heads * depth, k.row(m));
-      }
+      });
     }
     const bool by_head = spec_.query_norm == NORM_HEAD;
-#pragma omp for schedule(static) collapse(2)
-    for (int m = 0; m < all_.count; m++)
-      for (int g = 0; g < kv_heads; g++) {
-        for (int h = g * group_; h < (g + 1) * group_; h++) {
-          float* head = q.row(m) + h * depth;
-          turn(head, layer, m, by_head ? layer.q_norm : nullptr);
-          for (int d = 0; d < depth; d++) head[d] *= spec_.scale;
-        }
-        float* head = k.row(m) + g * depth;
-        turn(head, layer, m, by_head ? layer.k_norm : nullptr);
-        const int at = all_.position[m], block = step_->tables[step_->offsets[all_.sequence[m]] + at / PAGE];
-        write(pages_, pages_.at(block, number, g), at % PAGE, head, v.row(m) + g * depth);
+    team_.share((long)all_.count * kv_heads, [&](long i) {
+      const int m = i / kv_heads, g = i % kv_heads;
+      for (int h = g * group_; h < (g + 1) * group_; h++) {
+        float* head = q.row(m) + h * depth;
+        turn(head, layer, m, by_head ? layer.q_norm : nullptr);
+        for (int d = 0; d < depth; d++) head[d] *= spec_.scale;
       }
+      float* head = k.row(m) + g * depth;
+      turn(head, layer, m, by_head ? layer.k_norm : nullptr);
+      const int at = all_.position[m], block = step_->tables[step_->offsets[all_.sequence[m]] + at / PAGE];
+      write(pages_, pages_.at(block, number, g), at % PAGE, head, v.row(m) + g * depth);
+    });
   }
 
   // One head of a row, normalised where `norm` is given and turned by the angles of its position.
@@ -297,12 +246,13 @@ class Decoder {
   // Of the stream and the queries, only the rows that are wanted from here on; they move to the front.
   void keep_wanted(float* x, View q) {
     if (wanted_.count == all_.count) return;
-#pragma omp single
-    for (int s = 0, row = 0, from = 0; s < step_->sequences; from += step_->counts[s], s++)
-      for (int i = step_->counts[s] - step_->wanted[s]; i < step_->counts[s]; i++, row++) {
-        memmove(x + (size_t)row * spec_.hidden, x + (size_t)(from + i) * spec_.hidden, spec_.hidden * sizeof(float));
-        memmove(q.row(row), q.row(from + i), spec_.heads * spec_.head_dim * sizeof(float));
-      }
+    if (omp_get_thread_num() == 0)
+      for (int s = 0, row = 0, from = 0; s < step_->sequences; from += step_->counts[s], s++)
+        for (int i = step_->counts[s] - step_->wanted[s]; i < step_->counts[s]; i++, row++) {
+          memmove(x + (size_t)row * spec_.hidden, x + (size_t)(from + i) * spec_.hidden, spec_.hidden * sizeof(float));
+          memmove(q.row(row), q.row(from + i), spec_.heads * spec_.head_dim * sizeof(float));
+        }
+    team_.wait();
   }
 
   Partial partial(int span) const {
@@ -314,69 +264,82 @@ class Decoder {
   void look(const Looking& looking, const Rows& rows) {
     Scratch own;
     own.place(scratch(), tile_rows(group_), pages_.padded());
-    const int tiles = rows.tiles.size(), spans = rows.spans.back();
-    if (!rows.is_split(omp_get_num_threads())) {
-#pragma omp for schedule(dynamic, 1)
-      for (int i = tiles - 1; i >= 0; i--) attend_tile(looking, rows.tiles[i], own);
-      return;
-    }
+    const int tiles = rows.tiles.size();
+    if (!rows.is_split(omp_get_num_threads()))
+      return team_.deal(tiles, [&](long i) { attend_tile(looking, rows.tiles[tiles - 1 - i], own); });
     int first, last;
-#pragma omp for schedule(dynamic, 1)
-    for (int i = 0; i < spans; i++) {
+    team_.deal(rows.spans.back(), [&](long i) {
       const int tile = rows.tile_of(i), span = i - rows.spans[tile];
       spans_of(looking, rows.tiles[tile], first, last);
       if (span >= first && span < last) attend_span(looking, rows.tiles[tile], span, own, partial(i));
-    }
-#pragma omp for schedule(static)
-    for (int i = 0; i < tiles; i++) {
+    });
+    team_.share(tiles, [&](long i) {
       spans_of(looking, rows.tiles[i], first, last);
       for (int r = 0; r < rows.tiles[i].tokens * group_; r++) {
         Merging merging(pages_.padded());
         for (int span = first; span < last; span++) merging.add(partial(rows.spans[i] + span), r);
         merging.finish(looking, rows.tiles[i], r);
       }
-    }
+    });
   }
 
   void quantize_looked(const Linear& out, int M) {
-#pragma omp for schedule(static)
-    for (int m = 0; m < M; m++) put_groups(out, input_, m, 0, out.groups(), looked_.get() + (size_t)m * out.columns);
+    team_.share(M, [&](long m) { input_.put(out, M, m, 0, out.groups(), looked_.get() + m * out.columns); });
   }
 
-  // act(gate) * up, one group of the activations of `down` at a time, straight to int8.
+  // act(gate) * up, of many rows one group of columns straight to int8; of few, which memory keeps waiting, in small
+  // pieces first.
   void gate(const LayerSpec& layer, int M) {
-    const Linear &down = *layer.down, &gate = *layer.gate_up[0], &up = *layer.gate_up[layer.gate_up[1] ? 1 : 0];
-    const int wide = down.group, behind = layer.gate_up[1] ? 0 : spec_.inner / PANEL;
-    float *gates = scratch(), *ups = gates + (size_t)M * wide, *row = ups + (size_t)M * wide;
-#pragma omp for schedule(static)
-    for (int g = 0; g < down.groups(); g++) {
-      const int from = g * wide, count = spec_.inner - from < wide ? spec_.inner - from : wide;
-      if (count > 0) {
-        for (const auto& [w, panel, y] : {std::tuple(&gate, from / PANEL, gates), {&up, from / PANEL + behind, ups}}) {
-          const Linear part = part_of(*w, panel, count);
-          multiply_panels(part, input_.q, input_.scale, input_.sum, M, y, true, 0, part.panels());
-        }
-      }
-      for (int m = 0; m < M; m++) {
-        for (int i = 0; i < wide; i += 16) {
-          const __mmask16 mask = i < count ? lanes(i, count) : 0;
-          const __m512 a = _mm512_maskz_loadu_ps(mask, gates + (size_t)m * count + i);
-          const __m512 b = _mm512_maskz_loadu_ps(mask, ups + (size_t)m * count + i);
-          _mm512_storeu_ps(row + i, _mm512_mul_ps(activate16(a, spec_.activation), b));
-        }
-        put_groups(down, gated_, m, g, 1, row);
-      }
+    const Linear& down = *layer.down;
+    const int group = down.group, stride = down.columns;
+    if (M > PANEL) {
+      const int blocks = (M + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE;
+      return team_.deal((long)down.groups() * blocks, [&](long i) {
+        const int g = i / blocks, first = i % blocks * ROWS_AT_ONCE, rows = std::min(ROWS_AT_ONCE, M - first);
+        float* out = scratch() + (size_t)2 * rows * group;
+        gate_columns(layer, M, first, rows, g * group, group, out, group);
+        for (int m = 0; m < rows; m++) gated_.put(down, M, first + m, g, 1, out + (size_t)m * group);
+      });
     }
+    float* inner = inner_.get();
+    const int piece = Activations::piece(*layer.gate_up[0], 2) * PANEL;
+    team_.deal((spec_.inner + piece - 1) / piece, [&](long i) {
+      const int from = i * piece, count = std::min(piece, spec_.inner - from);
+      gate_columns(layer, M, 0, M, from, count, inner + from, stride);
+    });
+    team_.share((long)M * down.groups(), [&](long i) {
+      const int m = i / down.groups(), g = i % down.groups();
+      gated_.put(down, M, m, g, 1, inner + (size_t)m * stride + g * group);
+    });
   }
 
-  void cap(float* logits, long count) const {
-    const __m512 most = _mm512_set1_ps(spec_.logit_softcap);
-#pragma omp for schedule(static)
-    for (long i = 0; i < count; i += 16) {
-      const __mmask16 mask = count - i >= 16 ? 0xffff : (1u << (count - i)) - 1;
-      const __m512 x = _mm512_maskz_loadu_ps(mask, logits + i);
-      _mm512_mask_storeu_ps(logits + i, mask, _mm512_mul_ps(most, tanh16(_mm512_div_ps(x, most))));
+  // `count` columns of act(gate) * up from one on, zeros behind the last there is, to out[rows][stride].
+  void gate_columns(const LayerSpec& layer, int M, int first, int rows, int from, int count, float* out, int stride) {
+    const int there = std::max(0, std::min(count, spec_.inner - from));
+    float *gates = scratch(), *ups = gates + (size_t)rows * there;
+    if (there) {
+      const bool fused = !layer.gate_up[1];
+      const Linear gate = part_of(*layer.gate_up[0], from / PANEL, there);
+      const Linear up = part_of(*layer.gate_up[!fused], (from + fused * spec_.inner) / PANEL, there);
+      input_.multiply(gate, M, first, rows, gates, 0, gate.panels());
+      input_.multiply(up, M, first, rows, ups, 0, up.panels());
     }
+    for (int m = 0; m < rows; m++, gates += there, ups += there, out += stride)
+      for (int i = 0; i < count; i += 16) {
+        const __mmask16 mask = i < there ? 0xffff : 0;
+        const __m512 a = _mm512_maskz_loadu_ps(mask, gates + i), b = _mm512_maskz_loadu_ps(mask, ups + i);
+        _mm512_storeu_ps(out + i, _mm512_mul_ps(activate16(a, spec_.activation), b));
+      }
+  }
+
+  void cap(float* logits, long count) {
+    const __m512 most = _mm512_set1_ps(spec_.logit_softcap);
+    team_.share((count + 15) / 16, [&](long i) {
+      float* at = logits + i * 16;
+      const __mmask16 mask = count - i * 16 >= 16 ? 0xffff : (1u << (count - i * 16)) - 1;
+      const __m512 x = _mm512_maskz_loadu_ps(mask, at);
+      _mm512_mask_storeu_ps(at, mask, _mm512_mul_ps(most, tanh16(_mm512_div_ps(x, most))));
+    });
   }
 };
 

@@ -26,6 +26,7 @@ struct DecoderSpec {
   uint8_t* pool;             // the cache's blocks
   int32_t num_layers, hidden, inner, heads, kv_heads, head_dim;
   int32_t activation, query_norm, kv, stored;
+  int32_t tiles;             // whether AMX may be used
   float eps, scale, softcap, logit_softcap, embedding_scale;
 };
 
@@ -42,6 +43,7 @@ struct Step {
   const int32_t *counts, *positions, *offsets, *wanted, *tables;
   const Angles* angles;
   int32_t sequences, threads;
+  int32_t layers;            // so many of the first are gone through
 };
 
 }  // namespace ingot
