@@ -55,15 +55,13 @@ class Activations {
     else multiply_panels(w, q_.get() + q, scale_.get() + at, sum_.get() + at, rows, y, tiles_, panel, last);
   }
 
-  // y[p][M][parts[p]->rows], by the whole team: few rows in small pieces, as memory sets the pace; many in as large ones
-  // as there are, so that activations stay in each thread's cache.
+  // y[p][M][parts[p]->rows], by the whole team.
   void product(Team& team, const Linear* const* parts, float* const* y, int count, int M) const {
-    const long threads = omp_get_num_threads();
     long panels = 0;
     for (int p = 0; p < count; p++) panels += parts[p]->panels();
-    const long size = M > PANEL ? (panels + threads - 1) / threads : piece(*parts[0], 1);
-    team.deal((panels + size - 1) / size, [&](long piece) {
-      long first = piece * size, last = first + size;
+    const long pieces = pieces_of(panels, parts[0]->block_bytes() * (PANEL / BLOCK), M);
+    team.deal(pieces, [&](long piece) {
+      long first = panels * piece / pieces, last = panels * (piece + 1) / pieces;
       for (int p = 0; p < count; p++) {
         const long own = parts[p]->panels(), from = std::max(first, 0l), to = std::min(last, own);
         if (from < to) multiply(*parts[p], M, 0, M, y[p], from, to);
@@ -72,15 +70,18 @@ class Activations {
     });
   }
 
-  // How many panels of each of `layers` layers a thread takes at a time where memory sets the pace.
-  static long piece(const Linear& w, int layers) {
-    const size_t bytes = w.block_bytes() * (PANEL / BLOCK) * layers;
-    return (PIECE + bytes - 1) / bytes;
+  // In how many pieces to deal panels of so many bytes out. Of few rows, where memory sets the pace, it reads fastest in
+  // long runs, but a thread that is held up must not keep the others waiting. Of many, activations are to stay in each
+  // thread's cache.
+  static long pieces_of(long panels, size_t bytes, int M) {
+    const long threads = omp_get_num_threads();
+    const long each = M > PANEL ? 1 : std::max<long>(2, panels * bytes / threads / RUN);
+    return std::min(panels, threads * each);
   }
 
  private:
   static constexpr int MOST_GROUP = 512;
-  static constexpr size_t PIECE = 1 << 16;  // bytes of weights: enough for memory to be read in long runs
+  static constexpr size_t RUN = 1 << 20;
 
   bool is_ordered(int M) const { return tiles_ && M > PANEL; }
 

@@ -51,7 +51,7 @@ class Decoder {
       for (const Linear* w : {layer.qkv[0], layer.out, layer.gate_up[0]}) note(*w, most_columns_, most_groups_);
       note(*layer.down, gated_columns_, gated_groups_);
       const size_t many = (size_t)3 * ROWS_AT_ONCE * layer.down->group;
-      const size_t few = (size_t)2 * PANEL * PANEL * Activations::piece(*layer.gate_up[0], 2);
+      const size_t few = (size_t)2 * PANEL * spec.inner;
       gate_room_ = std::max({gate_room_, many, few});
     }
     note(*spec.head, most_columns_, most_groups_);
@@ -302,10 +302,11 @@ class Decoder {
       });
     }
     float* inner = inner_.get();
-    const int piece = Activations::piece(*layer.gate_up[0], 2) * PANEL;
-    team_.deal((spec_.inner + piece - 1) / piece, [&](long i) {
-      const int from = i * piece, count = std::min(piece, spec_.inner - from);
-      gate_columns(layer, M, 0, M, from, count, inner + from, stride);
+    const long panels = spec_.inner / PANEL;
+    const long pieces = Activations::pieces_of(panels, layer.gate_up[0]->block_bytes() * (PANEL / BLOCK) * 2, M);
+    team_.deal(pieces, [&](long i) {
+      const int from = panels * i / pieces * PANEL, to = panels * (i + 1) / pieces * PANEL;
+      gate_columns(layer, M, 0, M, from, to - from, inner + from, stride);
     });
     team_.share((long)M * down.groups(), [&](long i) {
       const int m = i / down.groups(), g = i % down.groups();
