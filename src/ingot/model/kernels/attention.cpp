@@ -12,6 +12,8 @@ constexpr int ROWS = 6;    // rows of queries in registers
 constexpr int WIDE = 4;    // pages of keys, or vectors of values, beside them
 constexpr int PAGES = SPAN / PAGE;
 
+int whole(int depth) { return (depth + 15) / 16 * 16; }
+
 int group_of(const Looking& look) { return look.heads / look.pages.kv_heads; }
 
 // scores[R][SPAN] at `pages` page after page.
@@ -52,7 +54,7 @@ void score_rows(const float* q, int rows, int depth, const uint8_t* const* pages
 
 // values[R][C vectors from c] += weights[R][SPAN] times the tokens from `begin` to before `end` of a page, in order.
 template <class Kind, int R, int C>
-void weigh(const float* weights, const uint8_t* const* pages, int begin, int end, int padded, int c, size_t half,
+void weigh(const float* weights, const uint8_t* const* pages, int begin, int end, int depth, int c, size_t half,
            float* values) {
   __m512 sum[R][C];
   for (int r = 0; r < R; r++)
@@ -61,7 +63,7 @@ void weigh(const float* weights, const uint8_t* const* pages, int begin, int end
     const uint8_t* v = pages[t / PAGE] + half;
     const bool both = t + 1 < end;  // the token behind the last was never written
     __m512 a[C], b[C];
-    for (int i = 0; i < C; i++) Kind::values(v, t % PAGE, c + i * 16, padded, a[i], b[i]);
+    for (int i = 0; i < C; i++) Kind::values(v, t % PAGE, c + i * 16, depth, a[i], b[i]);
     for (int r = 0; r < R; r++) {
       const __m512 x = _mm512_set1_ps(weights[r * SPAN + t]);
       for (int i = 0; i < C; i++) sum[r][i] = _mm512_fmadd_ps(x, a[i], sum[r][i]);
@@ -73,18 +75,18 @@ void weigh(const float* weights, const uint8_t* const* pages, int begin, int end
       }
   }
   for (int r = 0; r < R; r++)
-    for (int i = 0; i < C; i++) _mm512_storeu_ps(values + r * padded + c + i * 16, sum[r][i]);
+    for (int i = 0; i < C; i++) _mm512_storeu_ps(values + r * whole(depth) + c + i * 16, sum[r][i]);
 }
 
 template <class Kind, int R>
-void weigh_rows(const float* weights, const uint8_t* const* pages, int begin, int end, int padded, size_t half,
+void weigh_rows(const float* weights, const uint8_t* const* pages, int begin, int end, int depth, size_t half,
                 float* values) {
   int c = 0;
-  for (; c + WIDE * 16 <= padded; c += WIDE * 16)
-    weigh<Kind, R, WIDE>(weights, pages, begin, end, padded, c, half, values);
-  if (padded - c == 48) weigh<Kind, R, 3>(weights, pages, begin, end, padded, c, half, values);
-  if (padded - c == 32) weigh<Kind, R, 2>(weights, pages, begin, end, padded, c, half, values);
-  if (padded - c == 16) weigh<Kind, R, 1>(weights, pages, begin, end, padded, c, half, values);
+  for (; c + (WIDE - 1) * 16 < depth; c += WIDE * 16)
+    weigh<Kind, R, WIDE>(weights, pages, begin, end, depth, c, half, values);
+  if (depth - c > 32) weigh<Kind, R, 3>(weights, pages, begin, end, depth, c, half, values);
+  else if (depth - c > 16) weigh<Kind, R, 2>(weights, pages, begin, end, depth, c, half, values);
+  else if (depth - c > 0) weigh<Kind, R, 1>(weights, pages, begin, end, depth, c, half, values);
 }
 
 // Lanes of the 16 tokens from `at` that a row sees, which are those from `low` to `high`.
@@ -132,7 +134,8 @@ void gather(const Looking& look, const Tile& tile, float* q) {
 template <class Kind>
 void span_of(const Looking& look, const Tile& tile, int span, Scratch& scratch, Partial out) {
   const Pages& pages = look.pages;
-  const int group = group_of(look), rows = tile.tokens * group, padded = pages.padded(), base = span * SPAN;
+  const int group = group_of(look), rows = tile.tokens * group, base = span * SPAN;
+  const int depth = pages.head_dim, padded = pages.padded();
   const int final = tile.position + tile.tokens - 1, low = look.window ? tile.position - look.window + 1 : 0;
   const int begin = low > base ? low - base : 0, end = final + 1 - base < SPAN ? final + 1 - base : SPAN;
   const int from = begin / PAGE, to = (end + PAGE - 1) / PAGE;
@@ -144,7 +147,6 @@ void span_of(const Looking& look, const Tile& tile, int span, Scratch& scratch, 
     const int r = rows * piece / pieces, count = rows * (piece + 1) / pieces - r;
     float* scores = scratch.scores + r * SPAN + from * PAGE;
     const float* q = scratch.q + r;
-    const int depth = pages.head_dim;
     switch (count) {
       case 1: score_rows<Kind, 1>(q, rows, depth, at + from, to - from, half, scores); break;
       case 2: score_rows<Kind, 2>(q, rows, depth, at + from, to - from, half, scores); break;
@@ -168,12 +170,12 @@ void span_of(const Looking& look, const Tile& tile, int span, Scratch& scratch, 
     const float* weights = scratch.scores + r * SPAN;
     float* values = out.values + r * padded;
     switch (count) {
-      case 1: weigh_rows<Kind, 1>(weights, at, begin, end, padded, half, values); break;
-      case 2: weigh_rows<Kind, 2>(weights, at, begin, end, padded, half, values); break;
-      case 3: weigh_rows<Kind, 3>(weights, at, begin, end, padded, half, values); break;
-      case 4: weigh_rows<Kind, 4>(weights, at, begin, end, padded, half, values); break;
-      case 5: weigh_rows<Kind, 5>(weights, at, begin, end, padded, half, values); break;
-      default: weigh_rows<Kind, ROWS>(weights, at, begin, end, padded, half, values);
+      case 1: weigh_rows<Kind, 1>(weights, at, begin, end, depth, half, values); break;
+      case 2: weigh_rows<Kind, 2>(weights, at, begin, end, depth, half, values); break;
+      case 3: weigh_rows<Kind, 3>(weights, at, begin, end, depth, half, values); break;
+      case 4: weigh_rows<Kind, 4>(weights, at, begin, end, depth, half, values); break;
+      case 5: weigh_rows<Kind, 5>(weights, at, begin, end, depth, half, values); break;
+      default: weigh_rows<Kind, ROWS>(weights, at, begin, end, depth, half, values);
     }
   }
 }

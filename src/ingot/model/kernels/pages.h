@@ -3,6 +3,7 @@
 // Keys of a head stand transposed (head_dim x 16 tokens), so that one vector holds the scores of 16 tokens and nothing is
 // ever summed across a vector; values as they are (16 tokens x head_dim). Bfloat16 holds two rows in one: pairs of
 // dimensions of keys, pairs of tokens of values. Int8 has one scale a token and head, keys and values of their own.
+// Where head_dim is no multiple of 16 the last vector of a row reaches into what follows; those lanes are not used.
 #pragma once
 #include <immintrin.h>
 #include <stddef.h>
@@ -18,9 +19,9 @@ struct Pages {
   uint8_t* pool;
   int layers, kv_heads, head_dim, kind;
 
-  int padded() const { return (head_dim + 15) / 16 * 16; }
+  int padded() const { return (head_dim + 15) / 16 * 16; }  // of rows that are worked on
   size_t element() const { return kind == FLOAT32 ? 4 : kind == BFLOAT16 ? 2 : 1; }
-  size_t half_bytes() const { return (size_t)PAGE * padded() * element(); }
+  size_t half_bytes() const { return (size_t)PAGE * head_dim * element(); }
   size_t head_bytes() const { return 2 * half_bytes() + (kind == INT8 ? 2 * PAGE * sizeof(float) : 0); }
   size_t layer_bytes() const { return kv_heads * head_bytes(); }
   size_t block_bytes() const { return layers * layer_bytes(); }
@@ -58,9 +59,9 @@ struct Float32Pages {
     a = _mm512_loadu_ps((const float*)k + d * PAGE);
     b = _mm512_loadu_ps((const float*)k + d * PAGE + PAGE);
   }
-  static void values(const uint8_t* v, int t, int c, int padded, __m512& a, __m512& b) {
-    a = _mm512_loadu_ps((const float*)v + t * padded + c);
-    b = _mm512_loadu_ps((const float*)v + (t + 1) * padded + c);
+  static void values(const uint8_t* v, int t, int c, int depth, __m512& a, __m512& b) {
+    a = _mm512_loadu_ps((const float*)v + t * depth + c);
+    b = _mm512_loadu_ps((const float*)v + (t + 1) * depth + c);
   }
 };
 
@@ -71,8 +72,8 @@ struct Bfloat16Pages {
     a = low_halves(pairs);
     b = high_halves(pairs);
   }
-  static void values(const uint8_t* v, int t, int c, int padded, __m512& a, __m512& b) {
-    const __m512i pairs = _mm512_loadu_si512(v + (t * padded + c * 2) * 2);
+  static void values(const uint8_t* v, int t, int c, int depth, __m512& a, __m512& b) {
+    const __m512i pairs = _mm512_loadu_si512(v + (t * depth + c * 2) * 2);
     a = low_halves(pairs);
     b = high_halves(pairs);
   }
@@ -84,9 +85,9 @@ struct Int8Pages {
     a = of_int8(k + d * PAGE);
     b = of_int8(k + d * PAGE + PAGE);
   }
-  static void values(const uint8_t* v, int t, int c, int padded, __m512& a, __m512& b) {
-    a = of_int8(v + t * padded + c);
-    b = of_int8(v + (t + 1) * padded + c);
+  static void values(const uint8_t* v, int t, int c, int depth, __m512& a, __m512& b) {
+    a = of_int8(v + t * depth + c);
+    b = of_int8(v + (t + 1) * depth + c);
   }
 };
 
@@ -99,15 +100,15 @@ inline float int8_scale(const float* x, int count) {
 
 // Put one token's key and value of one head to slot `t` of a page.
 inline void write(const Pages& pages, uint8_t* page, int t, const float* k, const float* v) {
-  const int depth = pages.head_dim, padded = pages.padded();
+  const int depth = pages.head_dim;
   uint8_t* vs = page + pages.half_bytes();
   if (pages.kind == FLOAT32) {
     for (int d = 0; d < depth; d++) ((float*)page)[d * PAGE + t] = k[d];
-    memcpy((float*)vs + t * padded, v, depth * sizeof(float));
+    memcpy((float*)vs + t * depth, v, depth * sizeof(float));
   } else if (pages.kind == BFLOAT16) {
     for (int d = 0; d < depth; d++) {
       ((uint16_t*)page)[(d / 2 * PAGE + t) * 2 + d % 2] = to_bfloat16(k[d]);
-      ((uint16_t*)vs)[(t / 2 * padded + d) * 2 + t % 2] = to_bfloat16(v[d]);
+      ((uint16_t*)vs)[(t / 2 * depth + d) * 2 + t % 2] = to_bfloat16(v[d]);
     }
   } else {
     float* scales = (float*)(vs + pages.half_bytes());
@@ -117,7 +118,7 @@ inline void write(const Pages& pages, uint8_t* page, int t, const float* k, cons
     const float ki = ks > 0 ? 1.f / ks : 0.f, vi = vsc > 0 ? 1.f / vsc : 0.f;
     for (int d = 0; d < depth; d++) {
       ((int8_t*)page)[d * PAGE + t] = (int8_t)__builtin_rintf(k[d] * ki);
-      ((int8_t*)vs)[t * padded + d] = (int8_t)__builtin_rintf(v[d] * vi);
+      ((int8_t*)vs)[t * depth + d] = (int8_t)__builtin_rintf(v[d] * vi);
     }
   }
 }
