@@ -60,7 +60,7 @@ class Description:
         self.kept.append(tensor)
         return tensor.data_ptr()
 
-    def linear(self, module: nn.Module) -> int:
+    def linear(self, module: nn.Module | None) -> int:
         """The address of a packed layer's description."""
         assert isinstance(module, PackedLinear)
         missing = -module.out_features % PANEL
@@ -83,7 +83,7 @@ def refusal(network: nn.Module) -> str | None:
     if network.before is not None or network.config.prefix_lm:
         return "prefix"
     layers = [layer for block in network.blocks for part in projections(block) for layer in part]
-    if not all(isinstance(layer, PackedLinear) for layer in layers):
+    if not all(isinstance(layer, PackedLinear) for layer in [*layers, _head(network)]):
         return "dense"
     return None if _fits(network) else "shape"
 
@@ -100,30 +100,35 @@ def projections(block: Any) -> list[list[nn.Module]]:
 def _fits(network: Decoder) -> bool:
     """Whether widths are those that the step's loops take, and layers side by side read the same activations."""
     config = network.config
-    together = [part for block in network.blocks for part in projections(block)]
+    together: list[list[Any]] = [part for block in network.blocks for part in projections(block)]
     return (
         config.hidden_size % VECTOR == 0
         and config.intermediate_size % PANEL == 0
         and config.head_dim % 2 == 0
         and config.head_dim <= MOST_HEAD_DIM
-        and network.dtype in STORED
+        and network.embedding.weight.dtype in STORED
         and all(len({(layer.packed.group, layer.packed.width) for layer in part}) == 1 for part in together)
     )
+
+
+def _head(network: Decoder) -> nn.Module | None:
+    return getattr(network, network.family.head, None)
 
 
 def describe(network: Decoder) -> Description:
     """The description of a network that `refusal` has nothing against; its cache is still to be named."""
     found, config = Description(network), network.config
+    backbone: Any = network.backbone
     layers = (LayerSpec * config.num_layers)(*(_layer(found, number) for number in range(config.num_layers)))
     found.kept.append(layers)
     spec = found.spec
     spec.layers, spec.embedding = ctypes.addressof(layers), found.keep(network.embedding.weight.detach())
-    spec.final_norm, spec.head = found.norm(network.backbone.norm), found.linear(getattr(network, network.family.head))
+    spec.final_norm, spec.head = found.norm(backbone.norm), found.linear(_head(network))
     spec.num_layers, spec.hidden, spec.inner = config.num_layers, config.hidden_size, config.intermediate_size
     spec.heads, spec.kv_heads, spec.head_dim = config.num_heads, config.num_kv_heads, config.head_dim
     spec.activation = ACTIVATIONS.index(config.activation)
     spec.query_norm = QUERY_NORMS.index(getattr(config, "qk_norm", None))
-    spec.stored = STORED.index(network.dtype)
+    spec.stored = STORED.index(network.embedding.weight.dtype)
     spec.eps, spec.scale = config.norm_eps, config.attention_scale or config.head_dim**-0.5
     spec.softcap, spec.logit_softcap = config.attention_softcap or 0.0, config.logit_softcap or 0.0
     spec.embedding_scale = torch.tensor(network.embedding_scale, dtype=network.dtype).item()
