@@ -125,7 +125,7 @@ def test_wrong_method_and_unknown_route(server: Running) -> None:
             assert response.status_code == 405
             assert response.json()["error"]["code"] == "method_not_allowed"
             assert response.headers["allow"]
-        for path in ("/", "/v1", "/v1/embeddings", "/v1/chat/completions/", "/%2e%2e/etc/passwd", "/\N{SNOWMAN}"):
+        for path in ("/", "/v1", "/v1/audio/speech", "/v1/chat/completions/", "/%2e%2e/etc/passwd", "/\N{SNOWMAN}"):
             response = client.post(path, json=GOOD)
             assert response.status_code == 404
             assert response.json()["error"]["code"] == "unknown_url"
@@ -202,7 +202,7 @@ def test_an_error_inside_tells_the_client_and_the_log_nothing_of_the_prompt(
     def broken(body: Any, served: Any) -> None:
         raise RuntimeError(f"secret {body}")
 
-    monkeypatch.setattr("ingot.serve.app.prepare", broken)
+    monkeypatch.setattr("ingot.serve.generation.prepare", broken)
     status, error = send(server, json.dumps(GOOD | {"user": "u", "stop": "secret"}).encode())
     assert status == 500
     assert error["code"] == "internal_error"
