@@ -18,6 +18,7 @@ from ingot.adapt.load import LanguageModel
 from ingot.infer.answer import AnswerDecoder
 from ingot.infer.options import Sampling
 from ingot.infer.reader import Prompt, Reader, Start
+from ingot.infer.scheduler import Counters
 from ingot.infer.sequence import Event, Sequence, TokenLogprobs
 from ingot.serve.app import Api
 from ingot.serve.gate import Keys
@@ -41,6 +42,8 @@ class ScriptedEngine:
         self.running: list[Sequence] = []
         self.prompts: list[list[int]] = []
         self.samplings: list[Sampling] = []
+        self.salts: list[str] = []
+        self.counters = Counters()
         self.most_running = 0
         self.fail_next = 0
         self._paced = paced
@@ -53,12 +56,15 @@ class ScriptedEngine:
     def has_work(self) -> bool:
         return bool(self.running)
 
-    def submit(self, prompt: Prompt, sampling: Sampling) -> Sequence:
+    num_blocks, num_free_blocks = 8, 8
+
+    def submit(self, prompt: Prompt, sampling: Sampling, salt: str = "") -> Sequence:
         limit = sampling.max_tokens or 1000
         ends, decoder = Generation(frozenset({self.script[-1]})), AnswerDecoder(self.tokenizer, prompt.ids)
         sequence = Sequence(len(self.prompts), Start(prompt.ids, prompt.ids), sampling, ends, limit, decoder)
         self.prompts.append(prompt.ids)
         self.samplings.append(sampling)
+        self.salts.append(salt)
         self.running.append(sequence)
         self.most_running = max(self.most_running, len(self.running))
         return sequence

@@ -26,6 +26,7 @@ from ingot.core.errors import IngotError
 from ingot.core.progress import warn
 from ingot.infer.options import Sampling
 from ingot.infer.reader import Prompt
+from ingot.infer.scheduler import Counters
 from ingot.infer.sequence import Event, Sequence
 from ingot.serve.admission import Admission
 from ingot.serve.errors import ApiError, refuse
@@ -46,7 +47,7 @@ MAX_FAILURES = 3
 class Stepper(Protocol):
     """What the worker needs of ingot.infer.engine.Engine."""
 
-    def submit(self, prompt: Prompt, sampling: Sampling) -> Sequence: ...
+    def submit(self, prompt: Prompt, sampling: Sampling, salt: str) -> Sequence: ...
 
     def step(self) -> list[Event]: ...
 
@@ -54,6 +55,15 @@ class Stepper(Protocol):
 
     @property
     def has_work(self) -> bool: ...
+
+    @property
+    def num_blocks(self) -> int: ...
+
+    @property
+    def num_free_blocks(self) -> int: ...
+
+    @property
+    def counters(self) -> Counters: ...
 
 
 @dataclass(eq=False)
@@ -85,7 +95,18 @@ class Worker:
         self._running: dict[Sequence, tuple[Job, int]] = {}
         self._tasks: deque[Task] = deque()
         self._batch: list[tuple[Job, Piece]] = []
-        metrics.watch(lambda: len(self._waiting), lambda: len(self._running), lambda: self.admission.tokens, num_slots)
+        metrics.watch(
+            {
+                "queue_depth": lambda: len(self._waiting),
+                "running": lambda: len(self._running),
+                "outstanding_tokens": lambda: self.admission.tokens,
+                "slots": lambda: num_slots,
+                "kv_blocks": lambda: engine.num_blocks,
+                "kv_blocks_held": lambda: engine.num_blocks - engine.num_free_blocks,
+                "kv_usage": lambda: 1 - engine.num_free_blocks / max(engine.num_blocks, 1),
+            },
+            lambda: engine.counters,
+        )
 
     def start(self) -> None:
         """Begin to step; call it on the running event loop."""
@@ -240,7 +261,7 @@ class Worker:
                 continue
             try:
                 prompt, sampling = job.sequences[choice]
-                self._running[self.engine.submit(prompt, sampling)] = (job, choice)
+                self._running[self.engine.submit(prompt, sampling, job.salt)] = (job, choice)
             except IngotError as error:
                 self._drop(job, choice, refuse("http-not-runnable", reason=str(error)))
                 continue
@@ -277,7 +298,8 @@ class Worker:
                 job, choice = self._running[event.sequence]
                 if event.finish_reason is not None:
                     del self._running[event.sequence]
-                piece = Piece(choice, event.token_id, event.text, event.logprobs, event.finish_reason)
+                hit = event.sequence.num_hit
+                piece = Piece(choice, event.token_id, event.text, event.logprobs, event.finish_reason, hit)
                 self._batch.append((job, piece))
 
     def _lose(self, where: str) -> None:
