@@ -72,7 +72,7 @@ class Choice:
         if piece.logprobs is not None:
             self._held.append(piece.logprobs)
             self._sum += piece.logprobs.logprob
-        self.num_cached = piece.num_cached or self.num_cached
+        self.num_cached = max(self.num_cached, piece.num_cached)
         self.finish_reason = piece.finish_reason
         mark = self._offer.hidden.get(piece.token_id) if self._offer and piece.token_id is not None else None
         text = piece.text + (mark or "")
