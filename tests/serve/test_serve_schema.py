@@ -92,6 +92,19 @@ def test_bodies_of_the_tests_fit_the_document(server: Running) -> None:
         assert not fits(found, name, {"model": "tiny", **body, "nope": 1})
 
 
+def test_the_document_names_the_model_and_what_messages_need(server: Running) -> None:
+    found = document(server)
+    talk = {"model": "tiny", "messages": HELLO}
+    assert fits(found, "ChatBody", talk)
+    assert not fits(found, "ChatBody", talk | {"model": "other"})
+    assert not fits(found, "ChatBody", talk | {"messages": [{"role": "assistant", "content": None}]})
+    assert fits(found, "TokenizeBody", {"prompt": "x", "model": None})
+    assert not fits(found, "TokenizeBody", {"prompt": "x", "messages": HELLO})
+    assert server.chat(max_tokens=2.0, temperature=1).status_code == 200, "2.0 is an integer of JSON Schema"
+    assert server.complete(prompt=[5.0, 6], max_tokens=2).status_code == 200
+    assert server.post("/detokenize", {"tokens": [5.0]}).status_code == 200
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method_path", [
     "POST /v1/chat/completions", "POST /v1/completions", "POST /v1/embeddings", "POST /tokenize", "POST /detokenize",

@@ -83,7 +83,7 @@ class Api:
         return Response(self.metrics.exposition(), media_type="text/plain; version=1.0.0; charset=utf-8")
 
     async def openapi(self) -> Response:
-        return texts.reply(document(needs_key=self.gate.keys is not None))
+        return texts.reply(document(self.served.name, needs_key=self.gate.keys is not None))
 
     def _card(self) -> dict[str, Any]:
         own = {"id": self.served.name, "object": "model", "created": self.served.created, "owned_by": "ingot"}

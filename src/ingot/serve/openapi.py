@@ -47,10 +47,13 @@ GETS: dict[str, tuple[str, tuple[int, ...]]] = {
 }
 
 
-def document(*, needs_key: bool) -> dict[str, Any]:
-    """The document of this server; `needs_key`: whether requests need an API key."""
+def document(model: str, *, needs_key: bool) -> dict[str, Any]:
+    """The document of the server of a model; `needs_key`: whether requests need an API key."""
     schemas = dict(SCHEMAS)
     paths: dict[str, Any] = {path: {"post": _post(path, schemas)} for path in POSTS}
+    for body, _, _ in POSTS.values():
+        own = schemas[body.__name__]["properties"]["model"]
+        own.update({"enum": [model] if own.get("type") else [model, None]})
     paths |= {path: {"get": _get(path)} for path in GETS}
     metrics = {"description": "Prometheus' text format", "content": {"text/plain": {"schema": {"type": "string"}}}}
     paths["/metrics"] = {"get": {"operationId": "metrics", "responses": {"200": metrics, **_refusals(ALWAYS)}}}

@@ -1,14 +1,14 @@
 """What all request bodies have in common: strict types, no unknown keys, and how text and prompts may be given.
 
 Field names are OpenAI's; where OpenAI has none, they are the engine's, or else vLLM's. Types are strict ("0.5" is no
-number, true is no integer). null means "not given", as in OpenAI's own schema.
+number, true is no integer; 1.0 is one, as JSON Schema has it). null means "not given", as in OpenAI's own schema.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 MAX_PROMPTS = 128
@@ -20,11 +20,26 @@ class Body(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_numbers(cls, content: Any) -> Any:
+        return {name: whole(value) for name, value in content.items()} if isinstance(content, dict) else content
+
+
+def whole(value: Any) -> Any:
+    """A float that is a whole number as an integer; where a float is wanted, that is one too."""
+    return int(value) if type(value) is float and value.is_integer() and abs(value) < 1 << 53 else value
+
 
 class StreamOptions(Body):
     """How to stream."""
 
     include_usage: bool = False
+
+
+def given(name: str) -> dict[str, Any]:
+    """JSON schema of an object that has a field, and not null."""
+    return {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
 
 
 def _text_of(content: object) -> object:
@@ -59,12 +74,13 @@ Text = Annotated[
 
 def _prompts(prompt: object) -> object:
     """One prompt stands for a list of one."""
-    single = isinstance(prompt, str) or (isinstance(prompt, list) and prompt and isinstance(prompt[0], int))
+    single = isinstance(prompt, str) or (isinstance(prompt, list) and prompt and isinstance(prompt[0], int | float))
     return [prompt] if single else prompt
 
 
 def _each_prompt(prompts: list[Any]) -> list[Any]:
     """Strings, or lists of token ids. Checked by hand: a union would name both alternatives in its errors."""
+    prompts = [[*map(whole, prompt)] if isinstance(prompt, list) else prompt for prompt in prompts]
     for number, prompt in enumerate(prompts):
         ids = isinstance(prompt, list) and prompt and all(type(token) is int and token >= 0 for token in prompt)
         if not isinstance(prompt, str) and not ids:

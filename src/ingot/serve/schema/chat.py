@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from ingot.serve.schema.base import Body, Text
+from ingot.serve.schema.base import Body, Text, given
 from ingot.serve.schema.generation import SamplingBody
 
 MESSAGE_REFUSED = ("name", "audio", "refusal", "function_call", "tool_calls", "tool_call_id", "annotations")
@@ -47,6 +47,8 @@ class PlainMessage(Body):
 
 class AssistantMessage(Body):
     """An earlier answer: text, calls, or both."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [given("content"), given("tool_calls")]})
 
     role: Literal["assistant"]
     content: Text | None = None

@@ -5,11 +5,11 @@ The shapes are OpenAI's for embeddings and vLLM's for the others.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
-from ingot.serve.schema.base import Body, prompts_of
+from ingot.serve.schema.base import Body, given, prompts_of, whole
 from ingot.serve.schema.chat import MAX_TOOLS, Message, Tool
 from ingot.serve.schema.generation import MAX_DEADLINE
 
@@ -33,6 +33,8 @@ class EmbeddingBody(Body):
 class TokenizeBody(Body):
     """POST /tokenize: a text as it is, or a conversation as the chat route reads it."""
 
+    model_config = ConfigDict(json_schema_extra={"oneOf": [given("prompt"), given("messages")]})
+
     model: str | None = None
     prompt: str | None = None
     messages: Annotated[list[Message], Field(min_length=1)] | None = None
@@ -43,11 +45,15 @@ class TokenizeBody(Body):
     return_token_strs: bool | None = None
 
 
+def _whole_ids(tokens: Any) -> Any:
+    return [*map(whole, tokens)] if isinstance(tokens, list) else tokens
+
+
 class DetokenizeBody(Body):
     """POST /detokenize."""
 
     model: str | None = None
-    tokens: list[Annotated[int, Field(ge=0)]] = Field(max_length=MAX_IDS)
+    tokens: Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_whole_ids)] = Field(max_length=MAX_IDS)
 
 
 class TemplateBody(Body):
