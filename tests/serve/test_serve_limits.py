@@ -186,7 +186,7 @@ def test_a_reader_of_one_byte_at_a_time_is_bounded_and_slows_nobody(
             while not stop.wait(0.01) and raw.recv(1):
                 pass
 
-        reading = threading.Thread(target=trickle)
+        reading = threading.Thread(target=trickle, daemon=True)
         reading.start()
         most = 0
         while server.metric("ingot_cancelled_total", reason="slow-reader") == 0:

@@ -120,7 +120,7 @@ def _spoken(number: int, message: ChatMessage, checker: Checker) -> dict[str, An
 def _call(param: str, call: ToolCall, checker: Checker) -> dict[str, Any]:
     """An earlier call, its arguments as an object."""
     try:
-        arguments = orjson.loads(call.function.arguments)
+        arguments = orjson.loads(call.function.arguments or "{}")  # some clients write none as an empty string
     except orjson.JSONDecodeError:
         arguments = None
     if not isinstance(arguments, dict):
