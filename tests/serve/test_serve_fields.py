@@ -16,7 +16,11 @@ from ingot.serve.errors import ApiError
 from ingot.serve.schema import MESSAGE_REFUSED, REFUSED, ChatBody, CompletionBody
 from ingot.text.tokenizer import Tokenizer
 
-CONTROLS = {name: field for name, field in Sampling.model_fields.items() if name not in {"max_tokens", "logprobs"}}
+CONTROLS = {
+    name: field
+    for name, field in Sampling.model_fields.items()
+    if name not in {"max_tokens", "logprobs", "prompt_logprobs"}
+}
 """The engine's controls, each of which is a field of both bodies."""
 
 EXAMPLES: dict[str, Any] = {"temperature": 0.25, "stop": ["zz"], "logit_bias": {"3": -4}, "seed": 11}
@@ -327,5 +331,4 @@ def test_fields_that_act_only_together(server: Running) -> None:
     assert server.chat(stream_options={"include_usage": True}).json()["error"]["param"] == "stream_options"
     assert server.chat(top_logprobs=2).json()["error"]["param"] == "top_logprobs"
     assert server.chat(logprobs=False, top_logprobs=2).json()["error"]["param"] == "top_logprobs"
-    assert server.complete(echo=True, logprobs=1).json()["error"]["param"] == "echo"
     assert server.chat(min_tokens=9, max_tokens=5).json()["error"]["param"] == "min_tokens"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from math import nan
 
 from ingot.guard.guard import Guard, StreamGuard
 from ingot.infer.sequence import TokenLogprobs
@@ -32,8 +33,11 @@ class Delta:
 class Choice:
     """One answer growing: takes the engine's pieces, gives deltas."""
 
-    def __init__(self, index: int, guard: Guard | None, opening: str = "", offer: Offer | None = None) -> None:
+    def __init__(
+        self, index: int, guard: Guard | None, opening: str = "", offer: Offer | None = None, first: int = 0
+    ) -> None:
         self.index = index
+        self._first = first  # the prompt's first token, which nothing predicted
         self.opening = opening
         self.num_tokens = 0
         self.num_cached = 0
@@ -69,6 +73,8 @@ class Choice:
         """A piece's text as the guard lets it through."""
         if piece.token_id is not None:
             self.num_tokens += 1
+        if piece.prompt_logprobs is not None:
+            self._held += [entry or TokenLogprobs(self._first, nan, ()) for entry in piece.prompt_logprobs]
         if piece.logprobs is not None:
             self._held.append(piece.logprobs)
             self._sum += piece.logprobs.logprob

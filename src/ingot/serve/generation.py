@@ -56,7 +56,10 @@ def _reply(api: Api, request: Request, body: SamplingBody, prepared: Prepared, j
     written = body.num_answers
     echo = isinstance(body, CompletionBody) and body.echo
     openings = [prompt.text if echo else "" for prompt in prepared.prompts for _ in range(written)]
-    choices = [Choice(at, api.served.guard, opening, prepared.offer) for at, opening in enumerate(openings)]
+    choices = [
+        Choice(at, api.served.guard, opening, prepared.offer, prompt.ids[0])
+        for at, (opening, (prompt, _)) in enumerate(zip(openings, job.sequences, strict=True))
+    ]
     answer = Answer(job, choices, lambda choice, reason: api.worker.cancel(job, reason, choice))
     num_prompt = sum(len(prompt.ids) for prompt in prepared.prompts)
     shape = _shape(api, body, prepared)

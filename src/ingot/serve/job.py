@@ -16,7 +16,8 @@ from ingot.serve.errors import ApiError
 @dataclass(frozen=True)
 class Piece:
     """What one step did for one sequence. `token_id` is None when no token was made (a cancelled sequence);
-    `num_cached`: prompt tokens that came from the cache, told with the first token."""
+    `num_cached`: prompt tokens that came from the cache; `prompt_logprobs`: of every token of the prompt, told with the
+    first of the answer where they were asked for."""
 
     choice: int
     token_id: int | None
@@ -24,6 +25,7 @@ class Piece:
     logprobs: TokenLogprobs | None = None
     finish_reason: str | None = None
     num_cached: int = 0
+    prompt_logprobs: list[TokenLogprobs | None] | None = None
 
 
 @dataclass(eq=False)

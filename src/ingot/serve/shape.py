@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 import uuid
 from dataclasses import dataclass, field
+from math import isnan
 from typing import Any
 
 from ingot.infer.sequence import TokenLogprobs
@@ -146,8 +147,13 @@ class TextShape:
             return None
         texts = [self._text(token.token_id) for token in tokens]
         offsets = [self._offset(index, text) for text in texts]
-        top = [{self._text(token_id): logprob for token_id, logprob in token.alternatives} for token in tokens]
-        values = [token.logprob for token in tokens]
+        top = [
+            None
+            if isnan(token.logprob)
+            else {self._text(token_id): logprob for token_id, logprob in token.alternatives}
+            for token in tokens
+        ]
+        values = [None if isnan(token.logprob) else token.logprob for token in tokens]
         return {"tokens": texts, "token_logprobs": values, "top_logprobs": top, "text_offset": offsets}
 
     def _offset(self, index: int, text: str) -> int:

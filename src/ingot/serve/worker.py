@@ -128,7 +128,7 @@ class Worker:
         job.unfinished = set(range(count))
         job.left = dict(enumerate(job.estimates))
         self.jobs.add(job)
-        self._commands.put(partial(self._waiting.extend, [(job, choice) for choice in range(count)]))
+        self._commands.put(partial(self._wait, job, count))
 
     async def compute(self, pieces: Iterator[Any], size: int) -> list[Any]:
         """What an iterator gives, each piece made on the engine thread between two steps; `size`: tokens it reads.
@@ -251,6 +251,9 @@ class Worker:
             self._flush()
             idle = idle and not self._waiting and not self._tasks
 
+    def _wait(self, job: Job, count: int) -> None:
+        self._waiting.extend((job, choice) for choice in range(count))
+
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self.num_slots:
             job, choice = self._waiting.popleft()
@@ -298,8 +301,11 @@ class Worker:
                 job, choice = self._running[event.sequence]
                 if event.finish_reason is not None:
                     del self._running[event.sequence]
-                hit = event.sequence.num_hit
-                piece = Piece(choice, event.token_id, event.text, event.logprobs, event.finish_reason, hit)
+                own = event.sequence
+                scored, own.prompt_logprobs = own.prompt_logprobs, None
+                piece = Piece(
+                    choice, event.token_id, event.text, event.logprobs, event.finish_reason, own.num_hit, scored
+                )
                 self._batch.append((job, piece))
 
     def _lose(self, where: str) -> None:
@@ -312,7 +318,9 @@ class Worker:
 
     def _cancel(self, job: Job, choices: frozenset[int]) -> None:
         ended = [choice for other, choice in self._waiting if other is job and choice in choices]
-        self._waiting = deque(item for item in self._waiting if item[0] is not job or item[1] not in choices)
+        kept = [item for item in self._waiting if item[0] is not job or item[1] not in choices]
+        self._waiting.clear()
+        self._waiting.extend(kept)
         for sequence, (other, choice) in list(self._running.items()):
             if other is job and choice in choices:
                 self.engine.cancel(sequence)

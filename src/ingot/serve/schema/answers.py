@@ -35,8 +35,8 @@ _CHAT_LOGPROBS = _object(
 )
 _TEXT_LOGPROBS = _object(
     tokens=_list(TEXT),
-    token_logprobs=_list(NUMBER),
-    top_logprobs=_list({"type": "object", "additionalProperties": NUMBER}),
+    token_logprobs=_list(_or_null(NUMBER)),
+    top_logprobs=_list(_or_null({"type": "object", "additionalProperties": NUMBER})),
     text_offset=_list(WHOLE),
 )
 _CALL = _object(id=TEXT, type={"const": "function"}, function=_object(name=TEXT, arguments=TEXT))

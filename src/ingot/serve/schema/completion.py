@@ -35,6 +35,11 @@ class CompletionBody(SamplingBody):
         return 0 if self.logprobs is None and self.is_chosen else self.logprobs
 
     @property
+    def num_prompt_logprobs(self) -> int | None:
+        """A prompt that is said again is told of as the answer is."""
+        return self.logprobs if self.echo else None
+
+    @property
     def num_answers(self) -> int:
         return max(self.best_of or 1, self.n or 1)
 

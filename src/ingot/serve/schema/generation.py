@@ -16,7 +16,7 @@ from ingot.infer.options import Sampling
 from ingot.serve.errors import explain_sampling
 from ingot.serve.schema.base import MAX_PROMPTS, Body, StreamOptions
 
-OWN = ("max_tokens", "logprobs")
+OWN = ("max_tokens", "logprobs", "prompt_logprobs")
 """Fields of Sampling that the routes have in a form of their own."""
 
 TIGHTER: dict[str, Any] = {"temperature": Field(le=2)}
@@ -95,6 +95,11 @@ class SamplingBody(_Controls):  # type: ignore[misc]
         raise NotImplementedError
 
     @property
+    def num_prompt_logprobs(self) -> int | None:
+        """The same of the prompt's tokens."""
+        return None
+
+    @property
     def num_answers(self) -> int:
         """How many answers to write to each prompt."""
         return self.n or 1
@@ -108,6 +113,11 @@ class SamplingBody(_Controls):  # type: ignore[misc]
         not fit together."""
         given = {name: value for name in _FIELDS if (value := getattr(self, name)) is not None}
         try:
-            return Sampling(**given, max_tokens=max_tokens, logprobs=self.num_logprobs)
+            return Sampling(
+                **given,
+                max_tokens=max_tokens,
+                logprobs=self.num_logprobs,
+                prompt_logprobs=self.num_prompt_logprobs,
+            )
         except ValidationError as error:
             raise explain_sampling(error, given) from None

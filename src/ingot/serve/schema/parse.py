@@ -55,8 +55,6 @@ def _check_chat(body: ChatBody) -> None:
 
 
 def _check_completion(body: CompletionBody) -> None:
-    if body.echo and body.logprobs is not None:
-        raise refuse("http-conflict", param="echo", other="logprobs")
     if body.best_of is not None and body.best_of < (body.n or 1):
         raise refuse("http-conflict", param="best_of", other="n")
     if body.stream and body.is_chosen:
