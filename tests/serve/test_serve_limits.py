@@ -38,12 +38,13 @@ def told(response: httpx.Response) -> tuple[int, str]:
     return 200, json.loads(events(response.text)[-1])["error"]["code"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_request_past_its_deadline_makes_no_further_token(tokenizer: Tokenizer, stream: bool) -> None:
     engine = ScriptedEngine(tokenizer, LONG, paced=True)
     with running(engine, tokenizer) as server:
         engine.allow(3)
-        response = server.chat(stream=stream, deadline_ms=300)
+        response = server.chat(stream=stream, deadline_ms=1500)
         assert told(response) == (200 if stream else 504, "deadline_exceeded")
         until(lambda: server.idle() and not engine.running)
         assert server.metric("ingot_cancelled_total", reason="deadline") == 1

@@ -222,6 +222,21 @@ def test_a_slow_body_is_cut_off(tokenizer: Tokenizer) -> None:
         assert b"request_timeout" in answer
 
 
+@pytest.mark.parametrize("path", EVERY)
+def test_a_client_that_leaves_inside_its_body_is_no_fault_of_ours(
+    tokenizer: Tokenizer, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(ScriptedEngine(tokenizer), tokenizer) as server:
+        with socket.create_connection(server.server.listener.getsockname()[:2], timeout=5) as raw:
+            head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n"
+            raw.sendall(head.encode() + b'{"model"')
+            until(lambda: server.api.gate.active == 1)
+        until(lambda: server.metric("ingot_requests_total", route=path, status="499") == 1)
+        assert server.metric("ingot_errors_total", code="client_closed_request") == 1
+        assert server.metric("ingot_errors_total", code="internal_error") == 0
+    assert not any("failed inside" in record.getMessage() for record in caplog.records)
+
+
 def test_keys(tokenizer: Tokenizer, tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text("# ours\nsk-one\n\n  sk-鑰匙  \n", encoding="utf-8")

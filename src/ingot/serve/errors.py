@@ -66,6 +66,7 @@ KINDS = {
     "http-content-encoding": Kind(415, "invalid_request_error", "unsupported_content_encoding"),
     "http-queue-full": Kind(429, "rate_limit_error", "queue_full"),
     "http-queue-tokens": Kind(429, "rate_limit_error", "queue_full"),
+    "http-client-gone": Kind(499, "invalid_request_error", "client_closed_request"),
     "http-unexpected": Kind(500, "server_error", "internal_error"),
     "http-engine-failed": Kind(500, "server_error", "engine_failed"),
     "http-aborted": Kind(503, "server_error", "aborted"),

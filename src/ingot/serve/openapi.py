@@ -23,7 +23,7 @@ EVENTS = "text/event-stream"
 
 ALWAYS = (401, 405, 500)
 """Statuses that any route can answer with."""
-BODY = (400, 408, 413, 415)
+BODY = (400, 408, 413, 415, 499)
 """Those of a route that reads a body."""
 WORK = (429, 503, 504)
 """Those of a route that asks the engine."""

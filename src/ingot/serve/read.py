@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from ingot.serve.errors import refuse
 
@@ -31,4 +32,6 @@ async def read_body(request: Request, limit: int, seconds: float) -> bytes:
                 parts.append(part)
     except TimeoutError:
         raise refuse("http-slow-body", seconds=seconds, headers={"connection": "close"}) from None
+    except ClientDisconnect:
+        raise refuse("http-client-gone") from None
     return b"".join(parts)

@@ -45,7 +45,7 @@ async def embeddings(api: Api, request: Request) -> Response:
     if body.deadline_ms is not None and body.deadline_ms / 1000 < seconds:
         seconds, late = body.deadline_ms / 1000, refuse("http-deadline", milliseconds=body.deadline_ms)
     if await until_gone(work(), request.receive, seconds, late):
-        return Response(status_code=499)
+        raise refuse("http-client-gone")
     api.metrics.tokens.labels("embedding").inc(size)
     request.scope["state"]["told"] = {"prompt": size, "user": body.user}
     return reply(_embedding_list(api.served.name, body, len(rows), found, size), headers)
