@@ -89,7 +89,7 @@ class ScriptedEngine:
         if sequence.sampling.logprobs is not None:
             others = tuple((other, -1.0 - other) for other in range(sequence.sampling.logprobs))
             entry = TokenLogprobs(token, -0.5, others)
-        return sequence.accept(token, entry)
+        return sequence.accept(token, entry, 1.0)
 
 
 @dataclass

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 from serving import HELLO, Running, ScriptedEngine, running, until
 
-from ingot.infer.options import Sampling
+from ingot.infer.options import NEEDS, Sampling
 from ingot.infer.sequence import Event, Sequence, TokenLogprobs
 from ingot.serve.errors import ApiError
 from ingot.serve.schema import MESSAGE_REFUSED, REFUSED, ChatBody, CompletionBody
@@ -23,11 +23,15 @@ CONTROLS = {
 }
 """The engine's controls, each of which is a field of both bodies."""
 
-EXAMPLES: dict[str, Any] = {"temperature": 0.25, "stop": ["zz"], "logit_bias": {"3": -4}, "seed": 11}
+EXAMPLES: dict[str, Any] = {"mirostat": 2, "temperature": 0.25, "stop": ["zz"], "logit_bias": {"3": -4}, "seed": 11}
 """Values to try where the type alone does not tell one."""
 READ: dict[str, Any] = {"logit_bias": {3: -4.0}}
 """What of such a value the engine gets, where that is not the same."""
-BESIDE: dict[str, dict[str, Any]] = {"logprobs_mode": {"logprobs": 1}}
+BESIDE: dict[str, dict[str, Any]] = {
+    "logprobs_mode": {"logprobs": 1},
+    "penalty_last_n": {"presence_penalty": 1},
+    **{name: {needed: 2 if needed == "mirostat" else 1} for name, needed in NEEDS.items()},
+}
 """What some controls need beside them."""
 
 ELSEWHERE = {
@@ -70,12 +74,18 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "repetition_penalty": [0, -1],
     "presence_penalty": [-2.1, 2.1],
     "frequency_penalty": [-2.1, 2.1],
-    "logit_bias": [{"a": 1}, {"-1": 1}, {"3": 101}, {"3": "x"}, {"100000": 1}, [1], {"99999999999999999999": 1}],
+    "logit_bias": [{"": 1}, {"3": 101}, {"3": "x"}, {"100000": 1}, [1], {"99999999999999999999": 1}],
+    "bad_words": ["", 5, ["x" * 201]],
+    "mirostat": [1, 3],
+    "xtc_threshold": [0, 0.3],
+    "penalty_last_n": [0, 5],
     "seed": [1.5, "1", 10**30],
     "stop": ["", ["a", ""], 3, [3], ["a"] * 65],
     "min_tokens": [-1, 1000],
     "ignore_eos": ["no"],
     "logprobs_mode": ["cooked"],
+    "stop_token_ids": [5, [-1], [100_000]],
+    "allowed_token_ids": [[], [100_000]],
     "user": [5, "x" * 257],
     "deadline_ms": [0, -1, 1.5, "5", 10**12],
     "cache_salt": ["", 5, "x" * 257],
@@ -170,8 +180,9 @@ def other_value(name: str) -> Any:
     kind = kinds[0] if isinstance(field.annotation, UnionType) else field.annotation
     if kind is bool:
         return not field.default
-    if kind in (list[str], list[int]):
-        return ["zz"] if kind == list[str] else [3]
+    if get_origin(kind) is list:
+        (item,) = get_args(kind)
+        return ["zz"] if (get_args(item) or (item,))[0] is str else [3]
     low, high = (next((getattr(m, key) for m in field.metadata for key in keys if hasattr(m, key)), other)
                  for keys, other in ((("ge", "gt"), 0), (("le", "lt"), 8)))  # fmt: skip
     tried = [low + (high - low) * share for share in (0.5, 0.25, 0.75)]

@@ -98,6 +98,32 @@ def test_logprobs_of_the_engine(server: Running, model: LanguageModel) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
+def test_controls_that_leave_no_token_end_in_an_error(server: Running, model: LanguageModel, stream: bool) -> None:
+    """Its own rules are at fault, not the engine, and no other request feels it."""
+    only_end = {"allowed_token_ids": [model.tokenizer.eos_id], "min_tokens": 3, "max_tokens": 5}
+    response = server.complete(**only_end, stream=stream)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "no_token_left")
+    assert server.complete(max_tokens=2).status_code == 200
+    until(server.idle)
+
+
+def test_samplers_act_as_offline(server: Running, model: LanguageModel) -> None:
+    ids = model.tokenizer.encode("the cat")
+    for own in (
+        {"typical_p": 0.5},
+        {"mirostat": 2, "mirostat_tau": 2.0},
+        {"dry_multiplier": 2.0, "dry_allowed_length": 1},
+        {"logit_bias": {"5": 50}},
+        {"stop_token_ids": list(range(20, 60))},
+    ):
+        sampling = {"seed": 3, "max_tokens": 12, **own}
+        (expected,) = generate(model, [ids], Sampling.of(**sampling))
+        found = server.complete(prompt=ids, **sampling).json()
+        assert found["choices"][0]["text"] == expected.text
+        assert found["usage"]["completion_tokens"] == len(expected.tokens)
+
+
+@pytest.mark.parametrize("stream", [False, True])
 def test_an_echoed_prompt_has_its_log_probabilities(server: Running, model: LanguageModel, stream: bool) -> None:
     """As if it had been written: each token's from those before it, the first one's unknown."""
     text = "the cat sat"

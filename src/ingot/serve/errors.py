@@ -50,6 +50,7 @@ KINDS = {
     "http-not-runnable": Kind(400, "invalid_request_error", "invalid_value"),
     "http-one-of": Kind(400, "invalid_request_error", "invalid_value"),
     "http-too-long": Kind(400, "invalid_request_error", "context_length_exceeded"),
+    "http-no-token": Kind(400, "invalid_request_error", "no_token_left"),
     "http-too-many": Kind(400, "invalid_request_error", "invalid_value"),
     "http-context": Kind(400, "invalid_request_error", "context_length_exceeded"),
     "http-source": Kind(400, "invalid_request_error", "context_length_exceeded"),

@@ -12,10 +12,12 @@ from functools import partial
 from typing import Any
 
 from ingot.adapt.load import LanguageModel
+from ingot.core.errors import IngotError
 from ingot.guard.guard import Guard
 from ingot.infer.embed import embed_groups, text_ids, width
 from ingot.infer.options import Sampling
 from ingot.infer.reader import Prompt, Reader
+from ingot.infer.sampling.check import check
 from ingot.serve.conversation import Conversation
 from ingot.serve.errors import ApiError, refuse
 from ingot.serve.guarded import Checker
@@ -87,15 +89,17 @@ def prepare(body: SamplingBody, served: Served) -> Prepared:
     else:
         assert isinstance(body, CompletionBody)
         prompts, where = [text_prompt(prompt, served, checker, "prompt") for prompt in body.prompt], "prompt"
-    _check_bias(body, served)
     sequences = [sequence for prompt in prompts for sequence in _sequences(body, prompt, served, where)]
     return Prepared(prompts, sequences, checker.headers(), offered)
 
 
-def _check_bias(body: SamplingBody, served: Served) -> None:
-    for token in body.logit_bias or {}:
-        if token >= served.reader.vocab_size:
-            raise refuse("http-token-id", param="logit_bias", found=token, size=served.reader.vocab_size)
+def _check_ids(sampling: Sampling, served: Served) -> None:
+    """Token ids in the controls. Raises ApiError."""
+    try:
+        check(sampling, served.reader.vocab_size, served.tokenizer, served.tokenizer.path)
+    except IngotError as error:
+        found = error.details
+        raise refuse("http-token-id", param=str(found["where"]), found=found["found"], size=found["size"]) from None
 
 
 def _chat_prompt(body: ChatBody, served: Served, checker: Checker) -> Given:
@@ -129,6 +133,7 @@ def _sequences(body: SamplingBody, prompt: Given, served: Served, where: str) ->
     if (body.min_tokens or 0) > wanted:
         raise refuse("http-conflict", param="min_tokens", other="max_tokens")
     sampling = body.sampling(wanted)
+    _check_ids(sampling, served)
     for number in range(body.num_answers):
         yield prompt, sampling.numbered(number)
 

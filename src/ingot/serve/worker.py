@@ -301,6 +301,9 @@ class Worker:
                 job, choice = self._running[event.sequence]
                 if event.finish_reason is not None:
                     del self._running[event.sequence]
+                if event.finish_reason == "error":
+                    self._drop(job, choice, refuse("http-no-token"))
+                    continue
                 own = event.sequence
                 scored, own.prompt_logprobs = own.prompt_logprobs, None
                 piece = Piece(

@@ -6,11 +6,10 @@ engine has it. What OpenAI bounds more tightly, or writes otherwise in JSON, sta
 
 from __future__ import annotations
 
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, get_origin
 
-from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema, create_model
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, WithJsonSchema, create_model
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticCustomError
 
 from ingot.infer.options import Sampling
 from ingot.serve.errors import explain_sampling
@@ -26,40 +25,18 @@ MAX_DEADLINE = 86_400_000
 """One day, in milliseconds."""
 
 
-def _token_ids(bias: object) -> object:
-    """JSON keys are strings; token ids are numbers."""
-    if isinstance(bias, dict) and not all(isinstance(key, str) and key.isdecimal() and len(key) < 12 for key in bias):
-        raise PydanticCustomError("token_ids", 'its keys must be token ids, such as {{"42": -100}}')
-    return {int(key): value for key, value in bias.items()} if isinstance(bias, dict) else bias
-
-
 def _control(name: str, field: FieldInfo) -> tuple[Any, Any]:
     """A field of Sampling as a field of a body: the same, or null."""
     kind: Any = field.annotation
     given: list[Any] = [*field.metadata, *([TIGHTER[name]] if name in TIGHTER else [])]
-    if get_origin(kind) is dict and get_args(kind)[0] is int:
-        given += [BeforeValidator(_token_ids), WithJsonSchema(_by_token(get_args(kind)[1]))]
-    if kind == list[str] and any(isinstance(item, BeforeValidator) for item in given):
-        texts = {"type": "array", "items": {"type": "string", "minLength": 1}, "maxItems": _most(given)}
-        given.append(WithJsonSchema({"anyOf": [{"type": "string", "minLength": 1}, texts]}))
+    plain = [item for item in given if not isinstance(item, BeforeValidator)]
+    if get_origin(kind) is list and len(plain) < len(given):
+        many = TypeAdapter(Annotated[kind, *plain]).json_schema()
+        many["items"].setdefault("minLength", 1)
+        given.append(WithJsonSchema({"anyOf": [many["items"], many]}))  # one text stands for a list of one
     if given:
         kind = Annotated[kind, *given]
     return kind | None, Field(None, description=field.description)
-
-
-def _by_token(value: Any) -> dict[str, Any]:
-    """JSON schema of {token id: number}."""
-    (limits,) = (item.metadata for item in get_args(value) if isinstance(item, FieldInfo))
-    bounds = {name: getattr(limit, key) for limit in limits for key, name in _BOUNDS if hasattr(limit, key)}
-    pattern = {"^[0-9]{1,11}$": {"type": "number", **bounds}}
-    return {"type": "object", "patternProperties": pattern, "additionalProperties": False}
-
-
-_BOUNDS = (("ge", "minimum"), ("le", "maximum"))
-
-
-def _most(given: list[Any]) -> int:
-    return next((item.max_length for item in given if hasattr(item, "max_length")), 1 << 16)
 
 
 _FIELDS: dict[str, Any] = {

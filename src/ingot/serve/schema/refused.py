@@ -12,7 +12,6 @@ from ingot.serve.errors import refuse
 
 REFUSED: dict[str, tuple[Any, ...]] = {
     "add_special_tokens": (False,),
-    "allowed_token_ids": (),
     "audio": (),
     "background": (False,),
     "best_of": (1,),
