@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ingot.infer.options import Sampling
@@ -21,7 +23,8 @@ from ingot.infer.options import Sampling
 class Request:
     """What drawing the next token of one request needs to know. `seen`: {token: its count in the answer, 0 when it
     stands in the prompt alone}; `position`: how many tokens the answer has; `eos_ids`: the model's end tokens;
-    `banned_ids`: what it may never say; `forced`: what it must say now."""
+    `banned_ids`: what it may never say; `forced`: what it must say now; `allowed`: what its constraint lets it say, one
+    entry a token of the vocabulary."""
 
     sampling: Sampling
     seed: int
@@ -30,6 +33,7 @@ class Request:
     eos_ids: frozenset[int]
     banned_ids: frozenset[int] = frozenset()
     forced: int | None = None
+    allowed: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,15 @@ class Entries:
 
 
 @dataclass(frozen=True)
+class Allowed:
+    """What constraints let rows say: for each of N rows its number, and its mask over the vocabulary as far as the
+    tokenizer goes."""
+
+    rows_N: Tensor
+    allowed_NV: Tensor
+
+
+@dataclass(frozen=True)
 class Controls:
     """A batch's parameters as tensors. None where every row has the neutral value, so that the step is skipped."""
 
@@ -66,6 +79,7 @@ class Controls:
     banned: Entries | None
     early: Entries | None
     forced: Entries | None
+    allowed: Allowed | None
 
     @classmethod
     def of(cls, requests: Sequence[Request], device: torch.device) -> Controls:
@@ -80,6 +94,7 @@ class Controls:
             banned=_entries([(i, token, -torch.inf) for i, r in enumerate(requests) for token in r.banned_ids], device),
             early=_entries(_early_ends(requests), device),
             forced=_entries([(i, r.forced, 0.0) for i, r in enumerate(requests) if r.forced is not None], device),
+            allowed=_allowed(requests, device),
         )
 
 
@@ -115,6 +130,14 @@ def _entries(found: list[tuple[int, int, float]], device: torch.device) -> Entri
     rows, ids, values = zip(*found, strict=True)
     rows_N, ids_N = torch.tensor([rows, ids], device=device)
     return Entries(rows_N, ids_N, torch.tensor(values, device=device))
+
+
+def _allowed(requests: Sequence[Request], device: torch.device) -> Allowed | None:
+    found = [(row, request.allowed) for row, request in enumerate(requests) if request.allowed is not None]
+    if not found:
+        return None
+    masks = np.stack([mask for _, mask in found])
+    return Allowed(torch.tensor([row for row, _ in found], device=device), torch.from_numpy(masks).to(device))
 
 
 def _early_ends(requests: Sequence[Request]) -> list[tuple[int, int, float]]:

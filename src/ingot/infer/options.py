@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from ingot.core.options import Options, option
+from ingot.infer.constraint.options import Constraint
 
 MAX_STOPS = 64
 """More stop strings than any real request has; bounds the search at every token."""
@@ -85,11 +86,20 @@ class Sampling(CommonSampling, RareSampling):
         None, "report this many alternatives of each token of the prompt, too", ge=0, le=MAX_ALTERNATIVES
     )
     logprobs_mode: Literal["raw", "processed"] = option("raw", "the model's own distribution, or the one drawn from")
+    constraint: Constraint | None = option(None, "what the answer's text must be: JSON of a schema, a pattern, ...")
 
     @model_validator(mode="after")
     def _lengths(self) -> Self:
         if self.max_tokens is not None and self.min_tokens > self.max_tokens:
             raise ValueError(f"min_tokens {self.min_tokens} is more than max_tokens {self.max_tokens}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        """A constraint says where an answer ends; what would end it elsewhere, or never, goes without one."""
+        for name in ("stop", "ignore_eos"):
+            if self.constraint is not None and getattr(self, name):
+                raise ValueError(f"{name} cannot go with a constraint, which alone says where the answer may end")
         return self
 
     def numbered(self, number: int) -> Self:

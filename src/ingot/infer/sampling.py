@@ -1,14 +1,14 @@
 """From logits to the next token: pure functions over a batch, in one documented order.
 
     repetition penalty -> presence and frequency penalties -> logit bias -> banned tokens -> minimum length
-    -> forced tokens -> temperature -> top-k -> top-p -> min-p -> draw
+    -> forced tokens -> grammar -> temperature -> top-k -> top-p -> min-p -> draw
 
 Each entry of SAMPLERS takes logits and the batch's Controls and returns logits; a token that may not be drawn has
 -inf. A row whose parameter is neutral passes through bit for bit, so a request never depends on its neighbours. The
 draw is the inverse of the cumulative distribution at one uniform number made from (seed, position) alone: the same
 request gives the same tokens alone, batched, streamed or after a restart. Ties go to the lowest id everywhere.
 
-What this does not do: grammars, beam search, or sampling a sequence at once.
+What this does not do: beam search, or sampling a sequence at once.
 
 Legend: B rows (requests), V vocabulary, K largest logits, N pairs of a row and a token it has seen.
 """
@@ -73,6 +73,20 @@ def force(logits_BV: Tensor, controls: Controls) -> Tensor:
     if controls.forced is None:
         return logits_BV
     return _overwrite(logits_BV.index_fill(0, controls.forced.rows_N, -torch.inf), controls.forced)
+
+
+def keep_grammar(logits_BV: Tensor, controls: Controls) -> Tensor:
+    """What the request's constraint allows here. A row that is left with nothing stays as it was: any token of it is
+    one that the constraint refuses, and the request ends in an error that says so."""
+    if controls.allowed is None:
+        return logits_BV
+    rows_N, allowed_NV = controls.allowed.rows_N, controls.allowed.allowed_NV
+    before_NV = logits_BV[rows_N]
+    after_NV = torch.full_like(before_NV, -torch.inf)
+    known = min(allowed_NV.shape[-1], before_NV.shape[-1])
+    after_NV[:, :known] = before_NV[:, :known].masked_fill(~allowed_NV[:, :known], -torch.inf)
+    is_left_N1 = after_NV.amax(-1, keepdim=True) > -torch.inf
+    return logits_BV.index_put((rows_N,), torch.where(is_left_N1, after_NV, before_NV))
 
 
 def _overwrite(logits_BV: Tensor, entries: Entries | None) -> Tensor:
@@ -143,6 +157,7 @@ SAMPLERS: dict[str, Sampler] = {
     "banned": ban,
     "min_tokens": forbid_early_end,
     "forced": force,
+    "grammar": keep_grammar,
     "temperature": scale_temperature,
     "top_k": keep_top_k,
     "top_p": keep_top_p,

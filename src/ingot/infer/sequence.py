@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ingot.adapt.generation import Generation
+from ingot.core.errors import IngotError, fail
 from ingot.infer.answer import AnswerDecoder
+from ingot.infer.constraint.matcher import Matcher
 from ingot.infer.controls import Request
 from ingot.infer.options import Sampling
 from ingot.infer.reader import Start
@@ -49,8 +51,9 @@ class Sequence:
 
     tokens: all that was generated, an end token and the tokens of a stop string included. text: what they say up to
     an end token or stop string. seed: the one that was used. finish_reason: None while running, "stop" (end token or
-    stop string, see stop_reason), "length" (max_tokens, the window, or all memory of the cache), "cancelled", "error"
-    (a step failed). num_hit: how many tokens of the prompt were not read, because the cache held them. prompt_logprobs:
+    stop string, see stop_reason; or a constraint that leaves nothing to say), "length" (max_tokens, the window, or all
+    memory of the cache), "cancelled", "error" (a step failed, or see `error`: the answer is not what its constraint
+    asks for). num_hit: how many tokens of the prompt were not read, because the cache held them. prompt_logprobs:
     of what the writing side reads before it writes; None for its first token.
 
     The engine's: num_cached: how many of start.ids and tokens the cache holds, in `blocks`; front_cached: how many
@@ -69,6 +72,7 @@ class Sequence:
         decoder: AnswerDecoder | None,
         root: Hashable = None,
         adapters: tuple[str, ...] | None = None,
+        matcher: Matcher | None = None,
     ) -> None:
         self.id = number
         self.start = start
@@ -80,6 +84,7 @@ class Sequence:
         self.prompt_logprobs: list[TokenLogprobs | None] | None = None if sampling.prompt_logprobs is None else [None]
         self.finish_reason: FinishReason | None = None
         self.stop_reason: int | str | None = None
+        self.error: IngotError | None = None
         self.num_hit = 0
         self.root = root
         self._limit = limit
@@ -87,6 +92,8 @@ class Sequence:
         self._seen = dict.fromkeys(start.ids, 0)
         self._decoder = decoder
         self._gate = StopGate(sampling.stop)
+        self._matcher = matcher
+        self._is_proven = False
         self._pieces: list[str] = []
         self.forget_cache()
 
@@ -101,6 +108,11 @@ class Sequence:
     @property
     def text(self) -> str:
         return "".join(self._pieces)
+
+    @property
+    def incomplete(self) -> bool | None:
+        """Is the text less than what its constraint asks for? None without one."""
+        return None if self._matcher is None else not self._is_proven
 
     @property
     def prompt_ids(self) -> list[int]:
@@ -149,9 +161,10 @@ class Sequence:
 
     def request(self) -> Request:
         """What drawing the next token needs to know."""
-        own = self._generation
+        own, forced = self._generation, self._forced()
+        allowed = self._matcher.allowed() if self._matcher is not None and forced is None else None
         return Request(
-            self.sampling, self.seed, len(self.tokens), self._seen, own.eos_ids, own.banned_ids, self._forced()
+            self.sampling, self.seed, len(self.tokens), self._seen, own.eos_ids, own.banned_ids, forced, allowed
         )
 
     def _forced(self) -> int | None:
@@ -167,13 +180,34 @@ class Sequence:
         """Take the next token; finish if it ends the sequence."""
         assert self.finish_reason is None
         forced = self._forced() is not None
+        if self._matcher is not None and not forced and not self._matcher.accept(token_id):
+            return self._dead_end(token_id)
         self.tokens.append(token_id)
         self._seen[token_id] = self._seen.get(token_id, 0) + 1
         if self.logprobs is not None and logprobs is not None:
             self.logprobs.append(logprobs)
         text = self._advance(token_id, forced)
         self._pieces.append(text)
+        if self._matcher is not None:
+            self._prove(self._matcher)
         return Event(self, token_id, text, self.finish_reason, logprobs)
+
+    def _dead_end(self, token_id: int) -> Event:
+        """No token is left that the constraint and the other controls both allow. The one drawn is not taken."""
+        assert self._matcher is not None
+        self.error = fail("constraint-dead-end", tokens=len(self.tokens), reason=self._matcher.complaint or "-")
+        self.finish_reason = "error"
+        return Event(self, token_id, "", self.finish_reason)
+
+    def _prove(self, matcher: Matcher) -> None:
+        """At the end: is the text what was asked for? One that was cut may be, by chance."""
+        if self.finish_reason not in ("stop", "length") or (self.finish_reason == "length" and not matcher.may_end):
+            return
+        reason = matcher.prove(self.text)
+        self._is_proven = reason is None
+        if reason is not None:
+            self.error = fail("constraint-not-met", reason=reason)
+            self.finish_reason = "error"
 
     def _advance(self, token_id: int, forced: bool) -> str:
         """The text this token lets out. An end that was forced because no more tokens fit is no end of the text."""
@@ -184,6 +218,9 @@ class Sequence:
         text = self._gate.push(self._decoder.push(token_id)) if self._decoder else ""
         if self._gate.found is not None:
             self.finish_reason, self.stop_reason = "stop", self._gate.found
+        elif self._matcher is not None and self._matcher.must_end:
+            self.finish_reason = "stop"
+            text += self._rest()
         elif len(self.tokens) == self._limit:
             self.finish_reason = "length"
             text += self._rest()

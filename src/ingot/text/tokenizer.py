@@ -241,7 +241,7 @@ class Tokenizer:
         return kind(self, self.special_ids - shown if skip_special else frozenset())
 
     @cached_property
-    def _decoder(self) -> dict[str, Any]:
+    def decoder(self) -> dict[str, Any]:
         """The decoder's own description in tokenizer.json."""
         decoder = self._backend.decoder
         described: dict[str, Any] = json.loads(decoder.__getstate__()) if decoder is not None else {}
@@ -250,12 +250,12 @@ class Tokenizer:
     @property
     def is_byte_level(self) -> bool:
         """Are tokens written in GPT-2's stand-ins for bytes?"""
-        return self._decoder.get("type") == "ByteLevel"
+        return self.decoder.get("type") == "ByteLevel"
 
     @cached_property
     def has_byte_tokens(self) -> bool:
         """Are there tokens such as <0xE4> that stand for single bytes?"""
-        return "ByteFallback" in json.dumps(self._decoder)
+        return "ByteFallback" in json.dumps(self.decoder)
 
     # ---- the vocabulary
 

@@ -1,0 +1,68 @@
+"""A model's vocabulary as llguidance walks it: made once for a tokenizer, shared by all requests.
+
+No special token is ever part of an answer's text, so none has bytes here. Which tokens end an answer is the model's
+business: one more id, behind the vocabulary, stands for "may end here". Behind it come the tokens that say something
+else when they begin a text (see `ingot.text.token_bytes`), so that the first mask is read from those.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from numpy.typing import NDArray
+
+from ingot.text.token_bytes import TokenBytes, read_token_bytes
+from ingot.text.tokenizer import Tokenizer
+
+LIMITS: dict[str, Any] = {"verbose_errors": False}
+"""llguidance's own bounds on time and size stand; its messages are not to quote the state."""
+
+
+class _Vocabulary:
+    """What LLTokenizer asks of a tokenizer. It asks for ids of a text only to force tokens, which is switched off."""
+
+    is_tokenizer_wrapper = True
+    bos_token_id = None
+
+    def __init__(self, tokens: list[bytes], specials: list[int], end: int) -> None:
+        self.tokens, self.special_token_ids, self.eos_token_id = tokens, specials, end
+
+    def __call__(self, text: str) -> list[int]:
+        return []
+
+
+class TokenTrie:
+    """`size`: ids of the tokenizer; `end`: the id that stands for the end."""
+
+    def __init__(self, bytes_: TokenBytes) -> None:
+        self.size = self.end = len(bytes_.whole)
+        self.opening = {id: self.end + 1 + at for at, id in enumerate(bytes_.opening)}
+        tokens = [*bytes_.whole, b"", *bytes_.opening.values()]
+        specials = [id for id, own in enumerate(tokens) if not own]
+        vocabulary = _Vocabulary(tokens, specials, self.end)
+        self._tokenizer = LLTokenizer(vocabulary, slices=LLTokenizer.json_slices())
+        self.words = (len(tokens) + 31) // 32
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> TokenTrie:
+        """Raises `tokenizer-not-bytewise`."""
+        return cls(read_token_bytes(tokenizer))
+
+    @cached_property
+    def first(self) -> NDArray[np.int64]:
+        """Where each id's bit stands in the mask of a text's first token."""
+        places = np.arange(self.size)
+        places[list(self.opening)] = list(self.opening.values())
+        return places
+
+    def matcher(self, grammar: str) -> LLMatcher:
+        """One that has read nothing; in a state of error where the grammar is none."""
+        return LLMatcher(self._tokenizer, grammar, log_level=0, limits=LLParserLimits(**LIMITS))
+
+
+def byte_trie() -> TokenTrie:
+    """Every byte is a token: for reading a text whatever tokens it came in."""
+    return TokenTrie(TokenBytes([bytes([byte]) for byte in range(256)]))
