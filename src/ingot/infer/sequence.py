@@ -180,7 +180,7 @@ class Sequence:
         """Take the next token; finish if it ends the sequence."""
         assert self.finish_reason is None
         forced = self._forced() is not None
-        if self._matcher is not None and not forced and not self._matcher.accept(token_id):
+        if self._matcher is not None and not self._matcher.accept(token_id, forced):
             return self._dead_end(token_id)
         self.tokens.append(token_id)
         self._seen[token_id] = self._seen.get(token_id, 0) + 1

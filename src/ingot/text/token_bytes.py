@@ -55,9 +55,8 @@ def _with_spaces(tokenizer: Tokenizer) -> TokenBytes:
     space = next((sign for step in steps if (sign := _space(step)) is not None), None)
     kinds = [str(step.get("type")) for step in steps]
     if space is None or not set(kinds) <= STEPS or kinds.count("Replace") > 1:
-        raise fail(
-            "tokenizer-not-bytewise", path=tokenizer.path, reason=f"its decoder is {' + '.join(kinds) or 'none'}"
-        )
+        reason = f"its decoder is {' + '.join(kinds) or 'none'}"
+        raise fail("tokenizer-not-bytewise", path=tokenizer.path, reason=reason)
     names = _names(tokenizer)
     is_bytes = tokenizer.has_byte_tokens
     whole = [_bytes(name, space, is_bytes) for name in names]
@@ -98,10 +97,9 @@ def _try(tokenizer: Tokenizer, found: TokenBytes) -> None:
             run = [id for id in run if _is_text(found.whole[id])]
             said = b"".join([found.opening.get(id, found.whole[id]) if at == 0 else found.whole[id]
                              for at, id in enumerate(run)])  # fmt: skip
-        if tokenizer.decode(run) != said.decode():
-            raise fail(
-                "tokenizer-not-bytewise", path=tokenizer.path, reason=f"tokens {run} are {tokenizer.decode(run)!r}"
-            )
+        text = tokenizer.decode(run)
+        if text != said.decode():
+            raise fail("tokenizer-not-bytewise", path=tokenizer.path, reason=f"the tokens {run} are {text!r}")
 
 
 def _is_text(said: bytes) -> bool:

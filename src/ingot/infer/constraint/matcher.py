@@ -46,8 +46,11 @@ class Matcher:
             self._allowed[self._eos_ids] = self.may_end
         return self._allowed
 
-    def accept(self, token: int) -> bool:
-        """Move on with this token; False where it was not allowed. An end token leaves the state as it is."""
+    def accept(self, token: int, is_forced: bool = False) -> bool:
+        """Move on with this token; False where it was not allowed. An end token leaves the state as it is, and so does
+        a token without text that the model's directory forces."""
+        if is_forced and (token in self._eos_ids or token in self._trie.silent):
+            return True
         if token in self._eos_ids:
             return self.may_end
         if token >= self._trie.size:

@@ -196,7 +196,8 @@ class _Rewriting:
         """Keys are patterns, and are written in the plain dialect."""
         if not isinstance(value, dict):
             raise self.wrong(name, f"expected an object of schemas; found {_shown(value)}")
-        self.new[name] = news = {}
+        news: dict[str, Any] = {}
+        self.new[name] = news
         for key, schema in value.items():
             plain = self.plain(key, self.pointer(name, key))
             if plain in news:

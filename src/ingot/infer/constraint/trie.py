@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 from numpy.typing import NDArray
 
 from ingot.text.token_bytes import TokenBytes, read_token_bytes
@@ -24,26 +24,26 @@ LIMITS: dict[str, Any] = {"verbose_errors": False}
 class _Vocabulary:
     """What LLTokenizer asks of a tokenizer. It asks for ids of a text only to force tokens, which is switched off."""
 
-    is_tokenizer_wrapper = True
     bos_token_id = None
 
     def __init__(self, tokens: list[bytes], specials: list[int], end: int) -> None:
         self.tokens, self.special_token_ids, self.eos_token_id = tokens, specials, end
 
-    def __call__(self, text: str) -> list[int]:
+    def __call__(self, text: object) -> list[int]:
         return []
 
 
 class TokenTrie:
-    """`size`: ids of the tokenizer; `end`: the id that stands for the end."""
+    """`size`: ids of the tokenizer; `end`: the id that stands for the end; `silent`: tokens without text."""
 
     def __init__(self, bytes_: TokenBytes) -> None:
         self.size = self.end = len(bytes_.whole)
         self.opening = {id: self.end + 1 + at for at, id in enumerate(bytes_.opening)}
+        self.silent = frozenset(id for id, own in enumerate(bytes_.whole) if not own)
         tokens = [*bytes_.whole, b"", *bytes_.opening.values()]
         specials = [id for id, own in enumerate(tokens) if not own]
         vocabulary = _Vocabulary(tokens, specials, self.end)
-        self._tokenizer = LLTokenizer(vocabulary, slices=LLTokenizer.json_slices())
+        self._tokenizer = LLTokenizer(TokenizerWrapper(vocabulary), slices=LLTokenizer.json_slices())
         self.words = (len(tokens) + 31) // 32
 
     @classmethod
