@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tokenizers
@@ -33,6 +33,9 @@ from ingot.core.model_dir import read_json
 from ingot.text.check import read_checked
 from ingot.text.fast import FastEncoder
 from ingot.text.stream import ByteStream, StreamDecoder, WindowStream
+
+if TYPE_CHECKING:
+    from ingot.text.trie import TokenTrie
 
 ROLES = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
 """Keys of tokenizer_config.json that name special tokens; chat templates see them under these names."""
@@ -256,6 +259,13 @@ class Tokenizer:
     def has_byte_tokens(self) -> bool:
         """Are there tokens such as <0xE4> that stand for single bytes?"""
         return "ByteFallback" in json.dumps(self.decoder)
+
+    @cached_property
+    def trie(self) -> TokenTrie:
+        """The vocabulary for grammars, made at the first look. Raises `tokenizer-not-bytewise`."""
+        from ingot.text.trie import TokenTrie
+
+        return TokenTrie.of(self)
 
     # ---- the vocabulary
 

@@ -26,8 +26,8 @@ from ingot.infer.constraint.patterns import read_or_fail
 from ingot.infer.constraint.proof import Proof, json_proof, pattern_proof
 from ingot.infer.constraint.schema import pointer_to, read_schema, refused
 from ingot.infer.constraint.tools import CLOSE, OPEN, call_schema, calls_proof
-from ingot.infer.constraint.trie import TokenTrie, byte_trie
 from ingot.text.tokenizer import Tokenizer
+from ingot.text.trie import TokenTrie, byte_trie
 
 KEPT = 64
 """Compiled constraints that are kept."""
@@ -61,9 +61,9 @@ class Constraints:
         self._kept: OrderedDict[str, Compiled] = OrderedDict()
         self._lock = threading.Lock()
 
-    @cached_property
+    @property
     def trie(self) -> TokenTrie:
-        return TokenTrie.of(self._tokenizer)
+        return self._tokenizer.trie
 
     @cached_property
     def bytes(self) -> TokenTrie:
@@ -72,7 +72,10 @@ class Constraints:
     def compiled(self, constraint: Constraint) -> Compiled:
         """Raises `schema-refused`, `constraint-pattern`, `grammar-refused`, `constraint-empty`,
         `tokenizer-not-bytewise`."""
-        key = constraint.model_dump_json()
+        try:
+            key = json.dumps(constraint.model_dump())
+        except RecursionError:
+            return self._compile(constraint)  # too deep, and refused for that with its place
         with self._lock:
             if key not in self._kept:
                 self._kept[key] = self._compile(constraint)
@@ -105,6 +108,11 @@ class Constraints:
         """What llguidance says, with the place in a schema that it says it of."""
         if constraint.kind == "json_schema":
             return refused(self._guilty(read_schema(constraint.json_schema)) or "", reason)
+        if constraint.tools is not None:
+            pointer = self._guilty(call_schema(constraint.tools)) or ""
+            return refused(
+                pointer.replace("anyOf", "tools", 1).replace("properties/arguments", "parameters", 1), reason
+            )
         return fail("grammar-refused" if constraint.kind == "grammar" else "constraint-refused", reason=reason)
 
     def _guilty(self, schema: Any) -> str | None:
@@ -128,13 +136,10 @@ def _inline(schema: Any) -> str:
 
 
 def _json_schema(constraints: Constraints, constraint: Constraint) -> tuple[str, Proof]:
-    try:
-        size = len(json.dumps(constraint.json_schema))
-    except (RecursionError, ValueError, TypeError) as error:
-        raise refused("", f"it cannot be written as JSON ({error!s:.80})") from None
-    if size > MAX_BYTES:
-        raise refused("", f"it has {size} bytes, {MAX_BYTES} are taken")
     schema = read_schema(constraint.json_schema, constraint.strict)
+    size = len(json.dumps(schema))
+    if size > MAX_BYTES:
+        raise refused("", f"what it enforces takes {size} bytes, {MAX_BYTES} are taken")
     if schema is False:
         raise refused("", "false allows nothing")
     return json_grammar(schema), json_proof(schema)

@@ -11,7 +11,7 @@ from llguidance import LLMatcher
 from numpy.typing import NDArray
 
 from ingot.infer.constraint.proof import Proof
-from ingot.infer.constraint.trie import TokenTrie
+from ingot.text.trie import TokenTrie
 
 
 class Matcher:

@@ -293,10 +293,16 @@ class _Rewriting:
         elif self.new["minProperties"] > 1:
             reason = "more than 1 and more than what is 'required': the same name could be counted twice"
             raise self.wrong("minProperties", reason)
+        if self.new.get("maxProperties", -1) >= len(schema.get("properties", ())) and self.is_closed(schema):
+            del self.new["maxProperties"]
         if "format" in self.new:
             self.enforce_format(self.new.pop("format"))
         if "oneOf" in self.new and _are_distinct(schema["oneOf"]):
             self.rename("oneOf", "anyOf")
+
+    def is_closed(self, schema: dict[str, Any]) -> bool:
+        """Are there no properties but those that are listed?"""
+        return schema.get("additionalProperties") is False and not schema.get("patternProperties")
 
     def enforce_format(self, name: str) -> None:
         """Its pattern for the grammar, and its name, under which the check knows it and llguidance does not."""

@@ -1,4 +1,4 @@
-"""A model's vocabulary as llguidance walks it: made once for a tokenizer, shared by all requests.
+"""A vocabulary as llguidance walks it: made once for a tokenizer, shared by all requests.
 
 No special token is ever part of an answer's text, so none has bytes here. Which tokens end an answer is the model's
 business: one more id, behind the vocabulary, stands for "may end here". Behind it come the tokens that say something
@@ -8,14 +8,16 @@ else when they begin a text (see `ingot.text.token_bytes`), so that the first ma
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 from numpy.typing import NDArray
 
 from ingot.text.token_bytes import TokenBytes, read_token_bytes
-from ingot.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from ingot.text.tokenizer import Tokenizer
 
 LIMITS: dict[str, Any] = {"verbose_errors": False}
 """llguidance's own bounds on time and size stand; its messages are not to quote the state."""
