@@ -7,6 +7,7 @@ else when they begin a text (see `ingot.text.token_bytes`), so that the first ma
 
 from __future__ import annotations
 
+import threading
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 LIMITS: dict[str, Any] = {"verbose_errors": False}
 """llguidance's own bounds on time and size stand; its messages are not to quote the state."""
+STACK = 512 * 2**20
+"""Bytes that the thread that compiles may use: a level takes about 6 kB, and a schema has at most 20,000 parts."""
+STACK_LOCK = threading.Lock()
+"""The size of new threads' stacks is one setting for the process."""
 
 
 class _Vocabulary:
@@ -61,8 +66,21 @@ class TokenTrie:
         return places
 
     def matcher(self, grammar: str) -> LLMatcher:
-        """One that has read nothing; in a state of error where the grammar is none."""
-        return LLMatcher(self._tokenizer, grammar, log_level=0, limits=LLParserLimits(**LIMITS))
+        """One that has read nothing; in a state of error where the grammar is none. Made in a thread of its own:
+        llguidance follows rules into rules by recursion, and a long chain of them would end the process."""
+        found: list[LLMatcher] = []
+        limits = LLParserLimits(**LIMITS)
+        with STACK_LOCK:
+            before = threading.stack_size(STACK)
+            try:
+                thread = threading.Thread(
+                    target=lambda: found.append(LLMatcher(self._tokenizer, grammar, log_level=0, limits=limits))
+                )
+                thread.start()
+            finally:
+                threading.stack_size(before)
+        thread.join()
+        return found[0]
 
 
 def byte_trie() -> TokenTrie:

@@ -77,12 +77,14 @@ class Constraints:
         except RecursionError:
             return self._compile(constraint)  # too deep, and refused for that with its place
         with self._lock:
-            if key not in self._kept:
-                self._kept[key] = self._compile(constraint)
-                if len(self._kept) > KEPT:
-                    self._kept.popitem(last=False)
+            found = self._kept.get(key)
+        found = found or self._compile(constraint)  # nobody waits for a large one
+        with self._lock:
+            self._kept[key] = found
             self._kept.move_to_end(key)
-            return self._kept[key]
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        return found
 
     def matcher(self, constraint: Constraint, eos_ids: frozenset[int], is_first: bool) -> Matcher:
         """What one sequence has. `is_first`: its answer begins a text, see `ingot.text.token_bytes`."""

@@ -24,8 +24,12 @@ from ingot.text.tokenizer import SURROGATE
 
 MAX_DEPTH = 64
 """Schemas inside schemas."""
+MAX_LINKS = 32
+"""References (and branches) that lead on to others before a value comes."""
 MAX_NODES = 20_000
 """Schemas and enumerated values in one schema."""
+MAX_PROPERTIES = 400
+"""Properties of one object: more would be too many ways to go on at one place."""
 MAX_INTEGER = 2**53
 """Bounds are read as 64-bit floats, which hold every integer up to here."""
 MAX_DIGITS = 15
@@ -114,6 +118,8 @@ def check_links(links: dict[str, list[tuple[str, str]]]) -> None:
             if target in opened:
                 raise refused(place, f"#{target} refers to itself with no value in between")
             if target not in done:
+                if len(path) == MAX_LINKS:
+                    raise refused(place, f"more than {MAX_LINKS} schemas refer to each other with no value in between")
                 path.append(target)
                 opened[target] = iter(links[target])
 
@@ -187,6 +193,8 @@ class _Rewriting:
     def named(self, name: str, value: Any) -> None:
         if not isinstance(value, dict):
             raise self.wrong(name, f"expected an object of schemas; found {_shown(value)}")
+        if name == "properties" and len(value) > MAX_PROPERTIES:
+            raise self.wrong(name, f"an object has more than {MAX_PROPERTIES} properties")
         self.new[name] = news = dict.fromkeys(value)
         for key, schema in value.items():
             _check_text(key, self.pointer(name))
