@@ -87,7 +87,7 @@ def check_random_schemas(model: LanguageModel, seeds: range) -> None:
 
 
 def test_no_answer_fails_open(model: LanguageModel) -> None:
-    check_random_schemas(model, range(40))
+    check_random_schemas(model, range(12))
 
 
 @pytest.mark.slow
@@ -103,6 +103,7 @@ def test_answers_are_what_was_asked_for(model: LanguageModel, kind: str) -> None
         assert takes(sequence.text, **ALL[kind])
 
 
+@pytest.mark.slow
 def test_tokens_are_the_same_alone_and_among_others(model: LanguageModel) -> None:
     samplings = [hot(seed, **constraint) for seed, constraint in enumerate(ALL.values())]
     samplings.insert(2, Sampling(temperature=2, seed=9, max_tokens=30))
@@ -233,11 +234,12 @@ def test_what_is_quoted_in_a_grammar_is_no_syntax() -> None:
     assert takes("<a>@x", grammar=grammar)
 
 
+@pytest.mark.slow
 def test_long_chains_of_rules_do_not_end_the_process() -> None:
-    rules = "\n".join(f'a{at}: "x" a{at + 1} | "y"' for at in range(6000))
-    assert refusal(grammar=f'start: a0\n{rules}\na6000: "z"') == ""
-    parts = {f"d{at}": {"type": "array", "items": {"$ref": f"#/$defs/d{at + 1}"}} for at in range(6000)}
-    assert refusal(json_schema={"$ref": "#/$defs/d0", "$defs": {**parts, "d6000": {"type": "null"}}}) == ""
+    rules = "\n".join(f'a{at}: "x" a{at + 1} | "y"' for at in range(4000))
+    assert refusal(grammar=f'start: a0\n{rules}\na4000: "z"') == ""
+    parts = {f"d{at}": {"type": "array", "items": {"$ref": f"#/$defs/d{at + 1}"}} for at in range(4000)}
+    assert refusal(json_schema={"$ref": "#/$defs/d0", "$defs": {**parts, "d4000": {"type": "null"}}}) == ""
 
 
 def test_compiling_is_done_once() -> None:
@@ -295,6 +297,7 @@ def spaced_model(path: Path) -> LanguageModel:
     return load(write_model(path / "model", config, 0, directory))
 
 
+@pytest.mark.slow
 def test_a_dropped_space_at_the_beginning_is_reckoned_with(tmp_path: Path) -> None:
     """Behind <s> a text begins and loses its first space; behind a word it does not. Both are held exactly."""
     model = spaced_model(tmp_path)
@@ -311,8 +314,7 @@ def test_a_dropped_space_at_the_beginning_is_reckoned_with(tmp_path: Path) -> No
     assert (False, True) in firsts  # "▁{" may begin a text,
     assert (True, True) not in firsts  # and may not go on with one, where its space would be shown
     spaced = generate(model, [[start]] * 6, [hot(seed, choice=[" a", " b"]) for seed in range(6)])
-    assert {sequence.text for sequence in spaced if not sequence.incomplete} <= {" a", " b"}
-    assert all(sequence.error is None for sequence in spaced)
+    assert {sequence.text for sequence in spaced} == {" a", " b"}
 
 
 def test_the_verb_takes_each_form_as_a_flag(model: LanguageModel, tmp_path: Path) -> None:

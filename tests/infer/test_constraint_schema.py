@@ -145,7 +145,7 @@ TAKEN: list[tuple[Any, list[str], list[str]]] = [
         ["{}", '{"a":1}'],
     ),
     ({"type": "array", "prefixItems": [{"const": "x"}], "items": False}, ['["x"]', "[]"], ['["y"]', '["x",1]']),
-    ({"type": "array", "items": {"type": "null"}, "minItems": 1, "maxItems": 2}, ["[null]"], ["[]", "[null,null,null]"]),
+    ({"type": "array", "items": {"const": 1}, "minItems": 1, "maxItems": 2}, ["[1]", "[1,1]"], ["[]", "[1,1,1]"]),
     ({"anyOf": [{"type": "null"}, {"const": 3}]}, ["null", "3"], ["4"]),
     ({"oneOf": [{"const": "a", "title": "A"}, {"enum": ["b", "c"]}]}, ['"a"', '"c"'], ['"d"']),
     ({"oneOf": [{"const": "a"}, {"const": "b"}], "anyOf": [{"const": "b"}, {"const": "c"}]}, ['"b"'], ['"a"', '"c"']),
@@ -206,7 +206,7 @@ def test_strict_asks_for_closed_objects_with_all_properties() -> None:
 
 def test_the_place_of_a_refusal_is_in_the_schema_that_was_given() -> None:
     """A walk from the root by the pointer arrives at what is blamed, for keywords put anywhere."""
-    for seed in range(0, 400):
+    for seed in range(400):
         schema = random_schema(seed, wild=True)
         with pytest.raises(IngotError) as caught:
             constraints().compiled(Constraint(json_schema=schema))

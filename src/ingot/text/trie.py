@@ -41,11 +41,13 @@ class _Vocabulary:
 
 
 class TokenTrie:
-    """`size`: ids of the tokenizer; `end`: the id that stands for the end; `silent`: tokens without text."""
+    """`size`: ids of the tokenizer; `end`: the id that stands for the end; `silent`: tokens without text;
+    `void`: those that say nothing when they begin a text, and are only a space that is dropped."""
 
     def __init__(self, bytes_: TokenBytes) -> None:
         self.size = self.end = len(bytes_.whole)
         self.opening = {id: self.end + 1 + at for at, id in enumerate(bytes_.opening)}
+        self.void = [id for id, own in bytes_.opening.items() if not own]
         self.silent = frozenset(id for id, own in enumerate(bytes_.whole) if not own)
         tokens = [*bytes_.whole, b"", *bytes_.opening.values()]
         specials = [id for id, own in enumerate(tokens) if not own]

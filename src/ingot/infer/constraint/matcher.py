@@ -43,6 +43,8 @@ class Matcher:
                 self._grammar.unsafe_compute_mask_ptr(words.ctypes.data, words.nbytes)
             bits = np.unpackbits(words.view(np.uint8), bitorder="little").view(np.bool_)
             self._allowed = bits[self._trie.first] if self._is_first else bits[: self._trie.size].copy()
+            if self._is_first and not self._allowed.any():
+                self._allowed[self._trie.void] = True  # a text that begins with a space needs one before it
             self._allowed[self._eos_ids] = self.may_end
         return self._allowed
 
@@ -55,6 +57,9 @@ class Matcher:
             return self.may_end
         if token >= self._trie.size:
             return False
+        if self._is_first and token in self._trie.void:
+            can_begin, self._is_first, self._allowed = bool(self.allowed()[token]), False, None
+            return can_begin
         said = self._trie.opening.get(token, token) if self._is_first else token
         self._is_first, self._allowed = False, None
         return bool(self._grammar.consume_token(said))
