@@ -12,6 +12,7 @@ import pytest
 from constrained import constraints, refusal, takes
 from mixed import run
 from schemas import random_schema
+from test_sharing import small
 
 from ingot import IngotError
 from ingot.adapt.load import LanguageModel, load
@@ -23,6 +24,7 @@ from ingot.infer.engine import Engine, generate
 from ingot.infer.generate import generate as generate_verb
 from ingot.infer.sampling import Sampling
 from ingot.infer.sequence import Sequence
+from ingot.infer.speculation.options import Speculation
 from tiny import CONFIGS, write_model, write_tokenizer
 
 Tiny = Callable[..., LanguageModel]
@@ -111,6 +113,21 @@ def test_tokens_are_the_same_alone_and_among_others(model: LanguageModel) -> Non
     for sampling, sequence in zip(samplings, together, strict=True):
         assert ask(model, [sampling])[0].tokens == sequence.tokens
     assert together[2].incomplete is None
+
+
+@pytest.mark.slow
+def test_tokens_are_the_same_where_they_are_guessed_and_where_memory_is_short(model: LanguageModel) -> None:
+    """Several positions drawn in one step; sequences that give their memory away and are read again."""
+    samplings = [hot(seed, **ALL[kind]) for seed, kind in enumerate(["schema", "lark", "schema", "regex"] * 2)]
+    expected = [sequence.tokens for sequence in ask(model, samplings)]
+    guessing = Speculation(kind="self", layers=1, tokens=4, always=True)
+    engine = Engine(model, 8, memory=small(model, 9), speculation=guessing)
+    found = [engine.submit(model.tokenizer.encode(PROMPT), sampling) for sampling in samplings]
+    run(engine)
+    assert [sequence.tokens for sequence in found] == expected
+    assert all(sequence.error is None for sequence in found)
+    assert engine.counters.preempted > 0
+    assert engine.counters.accepted > 0
 
 
 def test_a_mask_is_a_pure_function_of_the_tokens(model: LanguageModel) -> None:
