@@ -1,11 +1,13 @@
 """Generation again, obviously right: the whole text through the model for every token, drawn from the definitions."""
 
 import numpy as np
-from reference_sampling import distribution
+from reference_sampling import completing, distribution, repeats
 
 from ingot.adapt.load import LanguageModel
 from ingot.infer.sampling import Sampling, uniform
+from ingot.infer.uniform import XTC
 from ingot.model.encoder_decoder import EncoderDecoder
+from ingot.text.stream import byte_alphabet
 
 
 def naive_generate(
@@ -17,16 +19,33 @@ def naive_generate(
     has_source, both_ways = isinstance(model.network, EncoderDecoder), model.config.prefix_lm
     read = [model.start_id, *prompt[split:]] if has_source else prompt
     answer: list[int] = []
+    written = written_by(model) if sampling.bad_words or sampling.dry_multiplier else [b""] * model.config.vocab_size
+    ends = set(model.eos_ids) | set(sampling.stop_token_ids)
+    mu = 2 * sampling.mirostat_tau
     room = model.max_length - len(read)
     limit = min(room, sampling.max_tokens or room)
     while len(answer) < limit:
         found = model.logits([[*read, *answer]], [prompt[:split]] if has_source else None, split if both_ways else 0)
         logits = constrained(model, found[0, -1].double().numpy(), sampling, len(read), len(answer), limit)
-        shares = distribution(logits, sampling, read, answer, set(model.eos_ids))
+        remembered = {
+            "repeats": repeats(sampling, read + answer, written),
+            "forbidden": completing(sampling.bad_words, answer, written),
+            "mu": mu if sampling.mirostat else np.inf,
+            "xtc": uniform(seed, len(answer), XTC) < sampling.xtc_probability,
+        }
+        shares = distribution(logits, sampling, read, answer, ends, **remembered)
         answer.append(int(np.searchsorted(np.cumsum(shares), uniform(seed, len(answer)) * shares.sum(), side="right")))
-        if answer[-1] in model.eos_ids and not sampling.ignore_eos:
+        mu -= sampling.mirostat_eta * (-np.log2(shares[answer[-1]]) - sampling.mirostat_tau)
+        if answer[-1] in sampling.stop_token_ids or (answer[-1] in model.eos_ids and not sampling.ignore_eos):
             break
     return answer
+
+
+def written_by(model: LanguageModel) -> list[bytes]:
+    """What each token of a byte-level model writes; ids beyond the tokenizer's write nothing."""
+    alphabet, specials = byte_alphabet(), model.tokenizer.special_ids
+    known = ["" if id in specials else model.tokenizer.token(id) or "" for id in range(model.config.vocab_size)]
+    return [bytes(alphabet[character] for character in token) for token in known]
 
 
 def constrained(

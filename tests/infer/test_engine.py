@@ -5,14 +5,18 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from mixed import MIXED, prompts, run
+from mixed import MIXED, RARER, prompts, run
 from naive import naive_generate, naive_text
 
 from ingot import IngotError
 from ingot.adapt.load import LanguageModel
+from ingot.infer.blocks import BLOCK
+from ingot.infer.capacity import token_bytes
 from ingot.infer.engine import Engine, generate
+from ingot.infer.memory import Memory
 from ingot.infer.sampling import Sampling
 from ingot.infer.sequence import Event, Sequence
+from ingot.infer.speculation.options import Speculation
 
 Tiny = Callable[..., LanguageModel]
 
@@ -33,6 +37,22 @@ def test_tokens_equal_the_naive_loop(tiny: Tiny, family: str, num_slots: int) ->
         expected = naive_generate(model, prompt, sampling, sequence.seed)
         assert sequence.tokens == expected
         assert sequence.text == naive_text(model, prompt, expected, [])
+
+
+@pytest.mark.parametrize("company", ["alone", "together", "guessed", "little memory"])
+def test_samplers_that_remember_equal_the_naive_loop(tiny: Tiny, company: str) -> None:
+    """Their state, worked out anew from the whole history at each token by the naive loop; also where tokens are
+    guessed and checked together, and where texts have to wait and are read again."""
+    model = tiny()
+    guess = Speculation(kind="lookup", always=True) if company == "guessed" else None
+    few = Memory(gib=12 * BLOCK * token_bytes(model.config, model.decoder.dtype) / (1 << 30))
+    memory = few if company == "little memory" else None
+    found = generate(model, prompts(), RARER, 1 if company == "alone" else 8, memory=memory, speculation=guess)
+    for prompt, sampling, sequence in zip(prompts(), RARER, found, strict=True):
+        ids = [model.tokenizer.encode(key) if isinstance(key, str) else [key] for key in sampling.logit_bias]
+        bias = {id: value for own, value in zip(ids, sampling.logit_bias.values(), strict=True) for id in own}
+        plain = sampling.model_copy(update={"logit_bias": bias})
+        assert sequence.tokens == naive_generate(model, prompt, plain, sequence.seed)
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral"])

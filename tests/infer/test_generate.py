@@ -3,8 +3,10 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mixed import CONTROLS, PLAIN
 
 import ingot
 from ingot import IngotError
@@ -16,6 +18,7 @@ from ingot.core.options import Options
 from ingot.infer.engine import generate
 from ingot.infer.generate import GenerateOptions
 from ingot.infer.memory import Memory
+from ingot.infer.options import CommonSampling, RareSampling
 from ingot.infer.sampling import Sampling
 from ingot.infer.speculation.options import Speculation
 from ingot.infer.terminal import write
@@ -129,27 +132,64 @@ def test_bad_flags_are_refused(path: str, flags: list[str], status: int, capsys:
     )
 
 
-CHANGES = {
-    "temperature": {"temperature": 0.01}, "top_k": {"top_k": 1}, "top_p": {"top_p": 0.01}, "seed": {"seed": 2},
-    "max_tokens": {"max_tokens": 3}, "stop": {"stop": ["e"]}, "min_p": {"rare": {"min_p": 0.9}},
-    "repetition_penalty": {"rare": {"repetition_penalty": 5.0}},
-    "presence_penalty": {"rare": {"presence_penalty": 2.0}},
-    "frequency_penalty": {"rare": {"frequency_penalty": 2.0}},
-    "min_tokens": {"rare": {"min_tokens": 28}}, "ignore_eos": {"rare": {"ignore_eos": True}},
-}  # fmt: skip
+COMMON = [name for name in CONTROLS if name in CommonSampling.model_fields]
+RARE = [name for name in CONTROLS if name in RareSampling.model_fields]
 
 
-@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("name", [*COMMON, *RARE])
 def test_every_control_changes_the_outcome(path: str, name: str) -> None:
-    """From a prompt and seed whose plain answer repeats tokens and meets an end token."""
-    plain = {"prompt": "the cat", "seed": 180, "max_tokens": 60, "temperature": 0.7}
-    before, after = (ingot.generate(path, **{**plain, **more}) for more in ({}, CHANGES[name]))
-    assert before.sequences[0].tokens != after.sequences[0].tokens
+    beside, changed = CONTROLS[name]
+    before, after = (
+        ingot.generate(path, prompt="the cat", **flags(given)) for given in (beside, {**beside, **changed})
+    )
+    assert (before.texts, before.sequences[0].tokens) != (after.texts, after.sequences[0].tokens)
+
+
+def flags(given: dict[str, Any]) -> dict[str, Any]:
+    """Controls as the verb takes them: the rare ones in their group."""
+    given = {**PLAIN, **given}
+    return {
+        **{name: value for name, value in given.items() if name in COMMON},
+        "rare": {name: value for name, value in given.items() if name in RARE},
+    }
+
+
+def test_several_answers_have_seeds_of_their_own(path: str) -> None:
+    (alone,) = ingot.generate(path, prompt="the cat", seed=5, max_tokens=20).sequences
+    four = ingot.generate(path, prompt="the cat", seed=5, max_tokens=20, answers={"n": 4})
+    assert four.sequences[0].tokens == alone.tokens
+    assert len({tuple(sequence.tokens) for sequence in four.sequences}) == 4
+    assert [record["choice"] for record in four.records()] == [0, 1, 2, 3]
+    assert four.summary()["prompts"] == 1
+
+
+def test_the_best_answers_are_those_of_the_highest_mean_log_probability(path: str, tmp_path: Path) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_text("the cat\nthe dog\n")
+    given = {"prompts_file": file, "seed": 5, "max_tokens": 20}
+    every = ingot.generate(path, **given, answers={"n": 6})
+    kept = ingot.generate(path, **given, answers={"n": 2, "best_of": 6})
+    model = ingot.load(path)
+    for number, prompt in enumerate(("the cat", "the dog")):
+        answers = [one.tokens for one in every.sequences[6 * number : 6 * number + 6]]
+        ids = model.tokenizer.encode(prompt)
+        scores = []
+        for answer in answers:
+            logprobs = model.logits([[*ids, *answer]])[0].log_softmax(-1)
+            taken = [float(logprobs[len(ids) - 1 + place, token]) for place, token in enumerate(answer)]
+            scores.append(sum(taken) / len(taken))
+        order = sorted(range(6), key=lambda place: -scores[place])
+        assert [one.tokens for one in kept.sequences[2 * number : 2 * number + 2]] == [answers[at] for at in order[:2]]
+    assert kept.summary()["tokens"] == every.summary()["tokens"]
+    assert [record["prompt"] for record in kept.records()] == ["the cat", "the cat", "the dog", "the dog"]
+    with pytest.raises(IngotError, match="best_of 2 is less than n 3"):
+        ingot.generate(path, prompt="a", answers={"n": 3, "best_of": 2})
 
 
 def test_every_option_is_covered() -> None:
     elsewhere = {*Memory.model_fields, *Speculation.model_fields}  # test_sharing.py
-    covered = {*CHANGES, "model", "prompt", "prompts_file", "chat", "out", "slots", "device", *groups(), *elsewhere}
+    own = {"model", "prompt", "prompts_file", "chat", "out", "slots", "device", "n", "best_of"}
+    covered = {*COMMON, *RARE, *own, *groups(), *elsewhere}
     assert set(GenerateOptions.model_fields).union(*groups().values()) == covered
     assert len(GenerateOptions.model_fields) - len(groups()) <= 15
 

@@ -1,7 +1,7 @@
 """Open a model for use: `load("base")`, `load("base+adapter")`, `load("base+a+b")`.
 
 Everything is checked on the way: the directory, the architecture, every tensor's name, shape and values, the tokenizer
-against the embedding, each adapter against its base. Quantised weights are run dequantised.
+against the embedding, each adapter against its base. Quantised weights run dequantised, or on their codes if asked.
 
 Several adapters act together, one after the other; `model.active.rows` chooses among them by row of a batch.
 """
@@ -26,8 +26,11 @@ from ingot.core.model_dir import ModelDir, split_reference
 from ingot.model.config import ModelConfig
 from ingot.model.decoder import Decoder
 from ingot.model.encoder_decoder import EncoderDecoder
+from ingot.model.held import HeldLinear
 from ingot.model.network import Network
 from ingot.model.nf4_files import find
+from ingot.model.nf4_linear import hold_in_nf4
+from ingot.model.packed_load import PACKINGS, WEIGHTS, load_packed, make_plan
 from ingot.model.quantized import Quantization, read_dense
 from ingot.model.weights import load_network
 from ingot.text.tokenizer import Tokenizer
@@ -42,6 +45,8 @@ class LanguageModel:
     adapter_dirs: tuple[ModelDir, ...] = ()
     adapters: tuple[Settings, ...] = ()
     active: Active = field(default_factory=Active)
+    weights: str = "dense"
+    """What its linear layers multiply by."""
 
     @property
     def decoder(self) -> Decoder:
@@ -152,19 +157,45 @@ def check_sizes(tokenizer: Tokenizer, config: ModelConfig, path: Path) -> None:
 
 
 def load(
-    reference: str | Path, device: str = "cpu", dtype: torch.dtype | None = torch.float32, nf4: bool = False
+    reference: str | Path,
+    device: str = "cpu",
+    dtype: torch.dtype | None = torch.float32,
+    nf4: bool = False,
+    weights: str = "dense",
 ) -> LanguageModel:
     """Open `DIR`, `DIR+ADAPTER` or `DIR+ADAPTER+ADAPTER`, the base in `dtype`, None: as it is stored; `nf4`: the layers
     of its blocks in 4 bits, with the bytes on disk where they are NF4's. Adapters are held in float32 whatever
-    the base is. Raises IngotError naming what is wrong."""
+    the base is.
+
+    `weights`: what linear layers multiply by, for inference on CPU (`ingot.model.packed_load`). "dense"; "int8" or
+    "int4": packed on loading, or as stored where that is such codes; "auto": stored codes where kernels run them.
+
+    Raises IngotError naming what is wrong."""
     base, adapters = open_reference(str(reference))
+    network, held = _network(base, device, dtype, nf4, weights)
+    active = Active()
+    settings = apply_adapters(network, base, adapters, active)
+    network = network.to(device).eval().requires_grad_(False)
+    if isinstance(network, Decoder) and isinstance(getattr(network, network.family.head, None), HeldLinear):
+        held += ", head int8"  # unless an adapter has parted it from the embedding
+    return LanguageModel(network, base, tuple(adapters), settings, active, held)
+
+
+def _network(base: ModelDir, device: str, dtype: torch.dtype | None, nf4: bool, weights: str) -> tuple[Network, str]:
+    """A base, and what its weights are."""
+    if weights not in WEIGHTS:
+        raise fail("weights-choice", found=weights, known=", ".join(WEIGHTS))
     quantization = Quantization.of(base.config, base.path / "config.json")
     if nf4 and quantization and not quantization.is_nf4:
         raise fail("already-quantized", path=base.path)
-    network, active = load_network(base, read_dense(base), dtype, partial(find, base) if nf4 else None), Active()
-    settings = apply_adapters(network, base, adapters, active)
-    network = network.to(device).eval().requires_grad_(False)
-    return LanguageModel(network, base, tuple(adapters), settings, active)
+    on_cpu = torch.device(device).type == "cpu"
+    if weights in PACKINGS and (nf4 or not on_cpu):
+        raise fail("weights-elsewhere", weights=weights, found="nf4" if nf4 else device)
+    plan = make_plan(base, weights) if on_cpu and not nf4 else None
+    if plan:
+        return load_packed(base, plan, dtype), str(plan)
+    hold = partial(hold_in_nf4, path=base.path) if nf4 else None
+    return load_network(base, read_dense(base), dtype, hold, partial(find, base)), "nf4" if nf4 else "dense"
 
 
 def open_reference(reference: str) -> tuple[ModelDir, list[ModelDir]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ingot.text.spelling import Spelling, spelling_of
 from ingot.text.tokenizer import Tokenizer
 
 CONTEXT = 8
@@ -22,6 +23,8 @@ class AnswerDecoder:
     """
 
     def __init__(self, tokenizer: Tokenizer, before: Sequence[int], shown: frozenset[int] = frozenset()) -> None:
+        self.tokenizer = tokenizer
+        self._shown = shown
         self._stream = tokenizer.stream(shown=shown)
         context = _end(before, tokenizer.special_ids)
         given = "".join(self._stream.push(token) for token in context)
@@ -35,6 +38,11 @@ class AnswerDecoder:
 
     def finish(self) -> str:
         return self._new(self._stream.finish())
+
+    @property
+    def spelling(self) -> Spelling:
+        """What each token adds to the text. Raises `no-spelling`."""
+        return spelling_of(self.tokenizer, self._shown)
 
     def _new(self, text: str) -> str:
         """Without the prompt's text that the decoder had held back."""

@@ -32,7 +32,8 @@ from ingot.infer.constraint.matcher import Matcher
 from ingot.infer.memory import Memory
 from ingot.infer.reader import Prompt, Reader, Start
 from ingot.infer.runner import Span, TorchRunner
-from ingot.infer.sampling import Sampling, sample
+from ingot.infer.sampling import Sampling, sample, surprise
+from ingot.infer.sampling.check import check
 from ingot.infer.scheduler import Counters, Reading, Scheduler
 from ingot.infer.sequence import Event, FinishReason, Sequence, TokenLogprobs
 from ingot.infer.speculation.options import Speculation
@@ -105,11 +106,11 @@ class Engine:
         adapters: List[str] | None = None,
     ) -> Sequence:
         """Queue a request. Only requests with the same `salt` share what the cache holds. `adapters`: those of the
-        model's that act, in its order; None for all. Raises what `Reader.check` raises, `token-outside`,
-        `stop-without-tokenizer`, `cache-too-small`, `unknown-adapter`, and what `Constraints.compiled` raises."""
+        model's that act, in its order; None for all. Raises what `Reader.check`, `check`, `State` and
+        `Constraints.compiled` raise, `cache-too-small`, `unknown-adapter`."""
         sampling, prompt = sampling or Sampling(), Prompt.of(prompt)
         self.reader.check(prompt)
-        self._check(sampling)
+        check(sampling, self.model.config.vocab_size, self.tokenizer, self.model.model_dir.path)
         start = self.reader.start(prompt)
         fitting = self.scheduler.capacity - len(start.ids)
         if fitting < 1:
@@ -216,7 +217,11 @@ class Engine:
         """Draw one token for each, and hand it over."""
         tokens_R, processed_RV = sample(logits_RV, [sequence.request() for sequence in ready])
         return [
-            sequence.accept(token, token_logprobs(raw_V, processed_V, token, sequence.sampling))
+            sequence.accept(
+                token,
+                token_logprobs(raw_V, processed_V, token, sequence.sampling),
+                surprise(processed_V, token, sequence.sampling),
+            )
             for sequence, token, raw_V, processed_V in zip(
                 ready, tokens_R.tolist(), logits_RV, processed_RV, strict=True
             )
@@ -239,14 +244,6 @@ class Engine:
             )
             for sequence, length in zip(new, kept, strict=True):
                 sequence.source_cached = length
-
-    def _check(self, sampling: Sampling) -> None:
-        """Refuse what this model cannot do."""
-        outside = [token for token in sampling.logit_bias if token >= self.model.config.vocab_size]
-        if outside:
-            raise fail("token-outside", where="logit_bias", found=outside[0], size=self.model.config.vocab_size)
-        if sampling.stop and self.tokenizer is None:
-            raise fail("stop-without-tokenizer", path=self.model.model_dir.path)
 
     def _root(self, start: Start, salt: str, adapters: tuple[str, ...] | None) -> Hashable:
         """What a text's keys and values depend on beside its tokens; None where it shares none: what is read in both

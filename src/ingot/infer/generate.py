@@ -13,22 +13,50 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from ingot.adapt.load import LanguageModel, load
+from pydantic import model_validator
+
+from ingot.adapt.load import LanguageModel
 from ingot.core.console import visible
 from ingot.core.errors import fail
 from ingot.core.files import write_file
-from ingot.core.options import argument, option, verb
+from ingot.core.options import Options, argument, option, verb
 from ingot.core.progress import LOGGER, say, warn
 from ingot.infer import engine
+from ingot.infer.best import best_sequences, several
 from ingot.infer.constraint.flags import ConstraintFlags, constraint_of
 from ingot.infer.memory import Memory
-from ingot.infer.options import CommonSampling, RareSampling, Sampling
+from ingot.infer.opened import open_model
+from ingot.infer.options import CommonSampling, RareSampling, Sampling, Weights
 from ingot.infer.prompts import Asked, make_prompt, read_prompts, warn_if_turns_do_not_end, warn_of_settings
 from ingot.infer.sequence import Sequence
 from ingot.infer.speculation.options import Speculation
 from ingot.infer.terminal import write
+
+MAX_ANSWERS = 128
+"""The most answers to one prompt."""
+
+
+class Answers(Options):
+    """How many answers there are to a prompt."""
+
+    n: int = option(1, "answers to each prompt, each with a seed of its own", plain=True, ge=1, le=MAX_ANSWERS)
+    best_of: int | None = option(
+        None, "make this many answers and keep the n likeliest by their mean log-probability", plain=True, ge=1,
+        le=MAX_ANSWERS,
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        if self.best_of is not None and self.best_of < self.n:
+            raise ValueError(f"best_of {self.best_of} is less than n {self.n}")
+        return self
+
+    @property
+    def num_made(self) -> int:
+        """Answers made to each prompt."""
+        return self.best_of or self.n
 
 
 class GenerateOptions(CommonSampling):
@@ -43,7 +71,9 @@ class GenerateOptions(CommonSampling):
     out: Path | None = option(None, "write one JSON line a prompt to this new file")
     slots: int = option(8, "sequences that run at once", ge=1, le=1024)
     device: str = option("cpu", "where to run: cpu, cuda, cuda:1")
+    weights: Weights = option("auto", "layers multiply by: dense, int8 or int4; auto: the codes a directory stores")
     rare: RareSampling = option(RareSampling(), "seldom used: --rare.min-p and so on")
+    answers: Answers = option(Answers(), "how many answers to a prompt: --n, --best-of")
     cache: Memory = option(Memory(), "keys and values: --cache.gib and so on")
     speculation: Speculation = option(Speculation(), "guess what follows: --speculation.kind and so on")
     answer: ConstraintFlags = option(ConstraintFlags(), "what the answer must be: --json-schema, --regex and so on")
@@ -51,30 +81,35 @@ class GenerateOptions(CommonSampling):
 
 @dataclass(frozen=True)
 class Generated:
-    """All answers in the order of their prompts, and how long the engine took, in seconds."""
+    """All answers in the order of their prompts, and how long the engine took, in seconds. With several answers to a
+    prompt (`n`), it stands beside each of them. num_tokens: of all that were made, those not kept among them."""
 
     prompts: list[Asked]
     sequences: list[Sequence]
     seconds: float
     out: Path | None
+    n: int = 1
+    num_tokens: int = 0
 
     @property
     def texts(self) -> list[str]:
         return [sequence.text for sequence in self.sequences]
 
     def records(self) -> list[dict[str, Any]]:
-        """One a prompt: the keys it came with, what was asked, the answer and how it ended."""
-        return [_record(prompt, sequence) for prompt, sequence in zip(self.prompts, self.sequences, strict=True)]
+        """One an answer: the keys its prompt came with, what was asked, the answer and how it ended; its number where
+        a prompt has several."""
+        pairs = enumerate(zip(self.prompts, self.sequences, strict=True))
+        numbered = [{"choice": place % self.n} if self.n > 1 else {} for place in range(len(self.sequences))]
+        return [_record(prompt, sequence) | numbered[place] for place, (prompt, sequence) in pairs]
 
     def summary(self) -> dict[str, Any]:
-        tokens = sum(len(sequence.tokens) for sequence in self.sequences)
-        speed = {"seconds": round(self.seconds, 3), "tokens_per_second": round(tokens / self.seconds, 1)}
+        speed = {"seconds": round(self.seconds, 3), "tokens_per_second": round(self.num_tokens / self.seconds, 1)}
         if len(self.sequences) == 1 and self.out is None:
             return _answer(self.sequences[0]) | speed
         reasons = Counter(str(sequence.finish_reason) for sequence in self.sequences)
         found: dict[str, Any] = {
-            "prompts": len(self.prompts),
-            "tokens": tokens,
+            "prompts": len(self.prompts) // self.n,
+            "tokens": self.num_tokens,
             "finish_reasons": dict(reasons),
             **speed,
         }
@@ -88,19 +123,31 @@ def generate(options: GenerateOptions) -> Generated:
         raise fail("one-prompt-source")
     if options.out and options.out.exists():
         raise fail("out-not-empty", path=options.out)
-    model = load(options.model, options.device)
+    model = open_model(options.model, options.device, options.weights)
     warn_of_settings(model)
     prompts = _prompts(options, model)
     started = time.monotonic()
-    if options.prompt is not None:
-        sequences = [_stream(model, prompts[0], options)]
+    if options.prompt is not None and options.answers.num_made == 1:
+        made = [_stream(model, prompts[0], options)]
     else:
-        slots, cache, speculation = options.slots, options.cache, options.speculation
-        sequences = engine.generate(model, prompts, sampling_of(options), slots, "generate", cache, speculation)
-    done = Generated(prompts, sequences, time.monotonic() - started, options.out)
+        made = _answers(model, prompts, options)
+    number, each = options.answers.n, options.answers.num_made
+    kept = [best_sequences(made[begin : begin + each], number) for begin in range(0, len(made), each)]
+    asked = [prompt for prompt in prompts for _ in range(number)]
+    tokens = sum(len(sequence.tokens) for sequence in made)
+    seconds = time.monotonic() - started
+    done = Generated(asked, [one for answers in kept for one in answers], seconds, options.out, number, tokens)
     _show(done, options)
     _warn_of_errors(done)
     return done
+
+
+def _answers(model: LanguageModel, prompts: list[Asked], options: GenerateOptions) -> list[Sequence]:
+    """All answers to each prompt."""
+    own = several(sampling_of(options), options.answers.n, options.answers.num_made)
+    asked = [prompt for prompt in prompts for _ in own]
+    controls, slots = own * len(prompts), options.slots
+    return engine.generate(model, asked, controls, slots, "generate", options.cache, options.speculation)
 
 
 def sampling_of(options: GenerateOptions) -> Sampling:
@@ -135,7 +182,7 @@ def _stream(model: LanguageModel, prompt: Asked, options: GenerateOptions) -> Se
 
 
 def _show(done: Generated, options: GenerateOptions) -> None:
-    if options.prompts_file is not None and options.out is None:
+    if (options.prompts_file is not None or options.answers.num_made > 1) and options.out is None:
         for prompt, sequence in zip(done.prompts, done.sequences, strict=True):
             say("generated-one", prompt=_line(prompt.given), answer=visible(sequence.text).strip())
     if options.out is not None:

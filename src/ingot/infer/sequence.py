@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ingot.adapt.generation import Generation
 from ingot.core.errors import IngotError, fail
+from ingot.core.progress import warn
 from ingot.infer.answer import AnswerDecoder
 from ingot.infer.constraint.matcher import Matcher
 from ingot.infer.controls import Request
 from ingot.infer.options import Sampling
 from ingot.infer.reader import Start
+from ingot.infer.sampling import NO_TOKEN
+from ingot.infer.sampling.state import State
 from ingot.infer.stop import StopGate
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
@@ -89,9 +92,9 @@ class Sequence:
         self.root = root
         self._limit = limit
         self._generation = generation
-        self._seen = dict.fromkeys(start.ids, 0)
+        self._state = State(sampling, self.seed, start.ids, generation, limit, decoder)
         self._decoder = decoder
-        self._gate = StopGate(sampling.stop)
+        self._gate = StopGate(sampling.stop, sampling.include_stop_in_output)
         self._matcher = matcher
         self._is_proven = False
         self._pieces: list[str] = []
@@ -161,29 +164,21 @@ class Sequence:
 
     def request(self) -> Request:
         """What drawing the next token needs to know."""
-        own, forced = self._generation, self._forced()
-        allowed = self._matcher.allowed() if self._matcher is not None and forced is None else None
-        return Request(
-            self.sampling, self.seed, len(self.tokens), self._seen, own.eos_ids, own.banned_ids, forced, allowed
-        )
+        request = self._state.request()
+        if self._matcher is None or request.forced is not None:
+            return request
+        return replace(request, grammar=self._matcher.allowed())
 
-    def _forced(self) -> int | None:
-        """The token that the model's directory wants here whatever its logits say. What a request asks for goes before
-        that: no end before `min_tokens`, none with `ignore_eos`."""
-        position, own = len(self.tokens), self._generation
-        may_end = position >= self.sampling.min_tokens and not self.sampling.ignore_eos
-        if own.forced_last is not None and may_end and position == self._limit - 1:
-            return own.forced_last
-        return own.forced_first if position == 0 and len(self.start.ids) == 1 else None
-
-    def accept(self, token_id: int, logprobs: TokenLogprobs | None) -> Event:
-        """Take the next token; finish if it ends the sequence."""
+    def accept(self, token_id: int, logprobs: TokenLogprobs | None, surprise: float | None = None) -> Event:
+        """Take the next token; finish if it ends the sequence. `surprise`: what Mirostat steers by, in bits."""
         assert self.finish_reason is None
-        forced = self._forced() is not None
+        if token_id == NO_TOKEN:
+            return self._fail()
+        forced = self._state.forced is not None
         if self._matcher is not None and not self._matcher.accept(token_id, forced):
-            return self._dead_end(token_id)
+            return self._fail()
         self.tokens.append(token_id)
-        self._seen[token_id] = self._seen.get(token_id, 0) + 1
+        self._state.push(token_id, surprise)
         if self.logprobs is not None and logprobs is not None:
             self.logprobs.append(logprobs)
         text = self._advance(token_id, forced)
@@ -191,13 +186,6 @@ class Sequence:
         if self._matcher is not None:
             self._prove(self._matcher)
         return Event(self, token_id, text, self.finish_reason, logprobs)
-
-    def _dead_end(self, token_id: int) -> Event:
-        """No token is left that the constraint and the other controls both allow. The one drawn is not taken."""
-        assert self._matcher is not None
-        self.error = fail("constraint-dead-end", tokens=len(self.tokens), reason=self._matcher.complaint or "-")
-        self.finish_reason = "error"
-        return Event(self, token_id, "", self.finish_reason)
 
     def _prove(self, matcher: Matcher) -> None:
         """At the end: is the text what was asked for? One that was cut may be, by chance."""
@@ -209,13 +197,27 @@ class Sequence:
             self.error = fail("constraint-not-met", reason=reason)
             self.finish_reason = "error"
 
+    def _fail(self) -> Event:
+        """Its own rules left no token: they contradict each other here, which concerns no other sequence."""
+        if self._matcher is None:
+            warn("no-token-left", position=len(self.tokens) + 1)
+        else:
+            self.error = fail("constraint-dead-end", tokens=len(self.tokens), reason=self._matcher.complaint or "-")
+        text = self._rest()
+        self._pieces.append(text)
+        self.finish_reason, self.stop_reason = "error", None
+        return Event(self, NO_TOKEN, text, self.finish_reason)
+
     def _advance(self, token_id: int, forced: bool) -> str:
         """The text this token lets out. An end that was forced because no more tokens fit is no end of the text."""
         if token_id in self._generation.eos_ids and not self.sampling.ignore_eos:
             cut = forced and len(self.tokens) == self._limit
             self.finish_reason, self.stop_reason = ("length", None) if cut else ("stop", token_id)
             return self._rest()
-        text = self._gate.push(self._decoder.push(token_id)) if self._decoder else ""
+        if token_id in self.sampling.stop_token_ids:
+            self.finish_reason, self.stop_reason = "stop", token_id
+            return self._show(token_id) + self._rest() if self.sampling.include_stop_in_output else self._rest()
+        text = self._show(token_id)
         if self._gate.found is not None:
             self.finish_reason, self.stop_reason = "stop", self._gate.found
         elif self._matcher is not None and self._matcher.must_end:
@@ -225,6 +227,10 @@ class Sequence:
             self.finish_reason = "length"
             text += self._rest()
         return text
+
+    def _show(self, token_id: int) -> str:
+        """What is certain of a token's text, and of what was held back before it."""
+        return self._gate.push(self._decoder.push(token_id)) if self._decoder else ""
 
     def _rest(self) -> str:
         """What was held back: an unfinished character, the beginning of a stop string that did not come."""

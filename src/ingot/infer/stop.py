@@ -1,4 +1,4 @@
-"""Stop strings in streamed text: nothing of the stop string, or after it, ever leaves.
+"""Stop strings in streamed text: nothing of the stop string (but where it was asked for), or after it, ever leaves.
 
 Works on text, so that a stop string may begin and end inside tokens. Only what could still become a stop string is
 held back: the longest end of the text that begins one. When several match, the one that is complete first wins (at
@@ -11,10 +11,12 @@ from collections.abc import Sequence
 
 
 class StopGate:
-    """Push text in, take text that is safe to show. `found` is the stop string that ended it."""
+    """Push text in, take text that is safe to show. `found` is the stop string that ended it; `shown`: let it
+    out, too."""
 
-    def __init__(self, stops: Sequence[str]) -> None:
+    def __init__(self, stops: Sequence[str], shown: bool = False) -> None:
         self.stops = stops
+        self.shown = shown
         self.found: str | None = None
         self._held = ""
 
@@ -25,9 +27,9 @@ class StopGate:
         text = self._held + text
         matches = [(begin + len(stop), begin, stop) for stop in self.stops if (begin := text.find(stop)) >= 0]
         if matches:
-            _, begin, self.found = min(matches)
+            end, begin, self.found = min(matches)
             self._held = ""
-            return text[:begin]
+            return text[: end if self.shown else begin]
         keep = max((_overlap(text, stop) for stop in self.stops), default=0)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ingot.core.options import Options, argument, option, verb
 from ingot.infer.memory import Memory
+from ingot.infer.options import Weights
 from ingot.infer.speculation.options import Speculation
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class ServeOptions(Options):
     cache: Memory = option(Memory(), "keys and values: --cache.gib and so on")
     speculation: Speculation = option(Speculation(), "guess what follows: --speculation.kind and so on")
     device: str = option("cpu", "where to run: cpu, cuda, cuda:1")
+    weights: Weights = option("auto", "layers multiply by: dense, int8 or int4; auto: the codes a directory stores")
     probe: str | None = option(None, "ask this over HTTP, streamed and whole, print the answer, and stop", min_length=1)
     probe_tokens: int = option(64, "longest answer to --probe, tokens", ge=1)
 

@@ -21,11 +21,11 @@ from typing import Any
 
 import uvicorn
 
-from ingot.adapt.load import load
 from ingot.core.errors import fail
 from ingot.core.progress import say, warn
 from ingot.guard.guard import Guard
 from ingot.infer.engine import Engine
+from ingot.infer.opened import open_model
 from ingot.infer.prompts import warn_of_settings
 from ingot.infer.reader import Reader
 from ingot.serve.app import Api
@@ -78,7 +78,7 @@ def run(options: ServeOptions, listener: socket.socket) -> Session:
     keys = Keys.read(options.api_key_file) if options.api_key_file else None
     guard = None if options.policy == "off" else Guard.open(options.policy)
     metrics = Metrics()
-    model = load(options.model, options.device)
+    model = open_model(options.model, options.device, options.weights)
     warn_of_settings(model)
     reader = Reader.of(model)
     reader.text(model.tokenizer, "")  # raises now, not at each request, where the tokenizer cannot end a source
