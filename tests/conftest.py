@@ -20,6 +20,17 @@ hypothesis.settings.register_profile("quick", max_examples=20)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Packed weights of tests stay out of the user's cache; compiled kernels are taken from there."""
+    from ingot.core.cache import cache_directory
+
+    kernels, path = cache_directory("kernels"), tmp_path_factory.mktemp("cache")
+    if kernels is not None:
+        (path / "kernels").symlink_to(kernels.resolve())
+    os.environ["INGOT_CACHE"] = str(path)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real corpora and weights; tests that need it are skipped without it."""

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from ingot.adapt.load import load
 from ingot.core.errors import IngotError
+from ingot.model.held import num_parameters
 from ingot.model.layers import Conv1D
 from ingot.model.nf4 import LEVELS, NF4, dequantize, levels, pairs, quantize, scale_levels
-from ingot.model.nf4_linear import NF4Linear, num_parameters
+from ingot.model.nf4_linear import NF4Linear
 from tiny import BERT, GPT2, LLAMA, MIXTRAL, PHI3, T5, write_model
 
 CASES = [((96, 704), torch.float32), ((96, 704), torch.bfloat16), ((128, 64), torch.float16), ((5, 64), torch.float32)]

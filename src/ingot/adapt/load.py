@@ -1,7 +1,7 @@
 """Open a model for use: `load("base")`, `load("base+adapter")`, `load("base+a+b")`.
 
 Everything is checked on the way: the directory, the architecture, every tensor's name, shape and values, the tokenizer
-against the embedding, each adapter against its base. Quantised weights are run dequantised.
+against the embedding, each adapter against its base. Quantised weights run dequantised, or on their codes if asked.
 
 Several adapters act together, one after the other; `model.active.rows` chooses among them by row of a batch.
 """
@@ -27,13 +27,16 @@ from ingot.model.cache import KVCache
 from ingot.model.config import ModelConfig
 from ingot.model.decoder import Decoder
 from ingot.model.encoder_decoder import EncoderDecoder
+from ingot.model.held import HeldLinear
 from ingot.model.network import Network
 from ingot.model.nf4_files import find
+from ingot.model.nf4_linear import hold_in_nf4
+from ingot.model.packed_load import PACKINGS, WEIGHTS, load_packed, make_plan
 from ingot.model.place.choose import choose
 from ingot.model.place.layout import Layout
 from ingot.model.place.plan import Placement
 from ingot.model.place.spread import load_spread
-from ingot.model.place.wish import parse_place
+from ingot.model.place.wish import Wish, parse_place
 from ingot.model.quantized import Quantization, read_dense
 from ingot.model.ranks.lead import Ranks
 from ingot.model.weights import load_network
@@ -50,6 +53,8 @@ class LanguageModel:
     adapter_dirs: tuple[ModelDir, ...] = ()
     adapters: tuple[Settings, ...] = ()
     active: Active = field(default_factory=Active)
+    weights: str = "dense"
+    """What its linear layers multiply by."""
     placement: Placement | None = None
     ranks: Ranks | None = None
 
@@ -180,31 +185,66 @@ def check_sizes(tokenizer: Tokenizer, config: ModelConfig, path: Path) -> None:
 
 
 def load(
-    reference: str | Path, place: str = "cpu", dtype: torch.dtype | None = torch.float32, nf4: bool = False
+    reference: str | Path,
+    place: str = "cpu",
+    dtype: torch.dtype | None = torch.float32,
+    nf4: bool = False,
+    weights: str = "dense",
 ) -> LanguageModel:
     """Open `DIR`, `DIR+ADAPTER` or `DIR+ADAPTER+ADAPTER`, the base in `dtype`, None: as it is stored; `nf4`: the layers
     of its blocks in 4 bits, with the bytes on disk where they are NF4's. Adapters are held in float32 whatever
-    the base is. `place`: a device, or "auto" or sizes such as "cuda=8GiB,cpu=4GiB" to spread what is larger than one
-    (`ingot.model.place`). Raises IngotError naming what is wrong."""
+    the base is.
+
+    `place`: a device; "auto" or sizes such as "cuda=8GiB,cpu=4GiB" to spread what is larger than one
+    (`ingot.model.place`); "2xcpu" to split it over processes (`ingot.model.ranks`).
+
+    `weights`: what linear layers multiply by, for inference on CPU (`ingot.model.packed_load`). "dense"; "int8" or
+    "int4": packed on loading, or as stored where that is such codes; "auto": stored codes where kernels run them. A
+    model that is spread or split is dense.
+
+    Raises IngotError naming what is wrong."""
+    if weights not in WEIGHTS:
+        raise fail("weights-choice", found=weights, known=", ".join(WEIGHTS))
     base, adapters = open_reference(str(reference))
     wish = parse_place(place)
-    placement = choose(base, wish, dtype)
-    is_spread = isinstance(placement, Placement) and placement.is_spread
-    if (is_spread or wish.ranks > 1) and (adapters or nf4):
-        raise fail("place-plain", place=place, what=adapters[0].path if adapters else "nf4")
-    if wish.ranks > 1:
-        ranks = Ranks(Layout.of(base), wish.ranks, str(wish.whole), dtype)
-        return LanguageModel(ranks.network, base, ranks=ranks)
-    if isinstance(placement, Placement) and is_spread:
+    placement = choose(base, wish, dtype, weights)
+    if wish.ranks > 1 or (isinstance(placement, Placement) and placement.is_spread):
+        found = [*(str(adapter.path) for adapter in adapters), *(["nf4"] if nf4 else [])]
+        found += [f"--weights {weights}"] if weights in PACKINGS else []
+        if found:
+            raise fail("place-plain", place=place, what=found[0])
+        return _laid_out(base, wish, placement, dtype)
+    device, plan = (placement, None) if isinstance(placement, str) else (placement.home, placement)
+    network, held = _network(base, device, dtype, nf4, weights)
+    active = Active()
+    settings = apply_adapters(network, base, adapters, active)
+    network = network.to(device).eval().requires_grad_(False)
+    if isinstance(network, Decoder) and isinstance(getattr(network, network.family.head, None), HeldLinear):
+        held += ", head int8"  # unless an adapter has parted it from the embedding
+    return LanguageModel(network, base, tuple(adapters), settings, active, held, plan)
+
+
+def _laid_out(base: ModelDir, wish: Wish, placement: str | Placement, dtype: torch.dtype | None) -> LanguageModel:
+    """A model in several places, or on several processes."""
+    if isinstance(placement, Placement):
         return LanguageModel(load_spread(Layout.of(base), dtype, placement), base, placement=placement)
+    ranks = Ranks(Layout.of(base), wish.ranks, placement, dtype)
+    return LanguageModel(ranks.network, base, ranks=ranks)
+
+
+def _network(base: ModelDir, device: str, dtype: torch.dtype | None, nf4: bool, weights: str) -> tuple[Network, str]:
+    """A base, and what its weights are."""
     quantization = Quantization.of(base.config, base.path / "config.json")
     if nf4 and quantization and not quantization.is_nf4:
         raise fail("already-quantized", path=base.path)
-    network, active = load_network(base, read_dense(base), dtype, partial(find, base) if nf4 else None), Active()
-    settings = apply_adapters(network, base, adapters, active)
-    device, plan = (placement, None) if isinstance(placement, str) else (placement.home, placement)
-    network = network.to(device).eval().requires_grad_(False)
-    return LanguageModel(network, base, tuple(adapters), settings, active, plan)
+    on_cpu = torch.device(device).type == "cpu"
+    if weights in PACKINGS and (nf4 or not on_cpu):
+        raise fail("weights-elsewhere", weights=weights, found="nf4" if nf4 else device)
+    plan = make_plan(base, weights) if on_cpu and not nf4 else None
+    if plan:
+        return load_packed(base, plan, dtype), str(plan)
+    hold = partial(hold_in_nf4, path=base.path) if nf4 else None
+    return load_network(base, read_dense(base), dtype, hold, partial(find, base)), "nf4" if nf4 else "dense"
 
 
 def open_reference(reference: str) -> tuple[ModelDir, list[ModelDir]]:

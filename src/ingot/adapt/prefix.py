@@ -57,7 +57,7 @@ class PrefixPart(Part):
 
     def remembered(self, network: nn.Module, batch: int) -> tuple[list[Tensor], list[Tensor]]:
         assert isinstance(network, Transformer)
-        numbers = self.numbers().to(network.embedding.weight.dtype)
+        numbers = self.numbers().to(network.dtype)
         both = numbers.view(self.shape).permute(1, 2, 3, 0, 4)  # (L, 2, G, V, D)
         keys, values = ([both[at, side][None].expand(batch, -1, -1, -1) for at in self.order] for side in (0, 1))
         return keys, values

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ingot.adapt.active import Active
 from ingot.adapt.wrapped import Wrapped, layers, origin, replace
 from ingot.core.errors import fail
-from ingot.model.nf4_linear import is_in_nf4
+from ingot.model.held import is_held
 
 
 class SavedModule(Wrapped):
@@ -38,6 +38,6 @@ def save_modules(network: nn.Module, names: list[str], adapter: str, active: Act
     """Wrap these modules by copies of themselves. Raises `nf4-save` for what is held in 4 bits, untrainable."""
     found = layers(network)
     for name in names:
-        if is_in_nf4(found[name]):
+        if is_held(found[name]):
             raise fail("nf4-save", module=name)
         replace(network, name, SavedModule(found[name], adapter, active))

@@ -17,7 +17,7 @@ from ingot.adapt.wrapped import is_linear, layers
 from ingot.core.errors import fail, nearest
 from ingot.model.decoder import Decoder
 from ingot.model.families import DECODERS
-from ingot.model.nf4_linear import is_in_nf4
+from ingot.model.held import is_held
 
 ALL_LINEAR = "all-linear"
 
@@ -122,7 +122,7 @@ def candidates(network: nn.Module, every: bool = False) -> dict[str, nn.Module]:
 
 
 def _holds_weights(module: nn.Module) -> bool:
-    return is_in_nf4(module) or any(True for _ in module.parameters())
+    return is_held(module) or any(True for _ in module.parameters())
 
 
 def _is_embedding(module: nn.Module) -> bool:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from ingot.adapt.active import Active
 from ingot.core.errors import fail
+from ingot.model.held import HeldLinear
 from ingot.model.layers import Conv1D
-from ingot.model.nf4_linear import NF4Linear
 
 
 class Wrapped(nn.Module):
@@ -102,7 +102,7 @@ def origin(layer: nn.Module) -> nn.Module:
 def like(layer: nn.Module) -> Tensor:
     """A tensor that lies where the layer's weight does, in its numbers."""
     own = origin(layer)
-    found: Any = own.mean if isinstance(own, NF4Linear) else own.weight
+    found: Any = own.place if isinstance(own, HeldLinear) else own.weight
     return found
 
 

@@ -23,7 +23,6 @@ import torch
 from torch import Tensor, nn
 
 from ingot.adapt.wrapped import layers, origin
-from ingot.compress.rtn import QUANTIZERS, quantize
 from ingot.compress.source import Weights, digest
 from ingot.core.errors import fail, nearest
 from ingot.core.model_dir import Draft, ModelDir
@@ -33,6 +32,7 @@ from ingot.model.families.moe import Experts
 from ingot.model.layers import Conv1D
 from ingot.model.nf4_linear import check_size
 from ingot.model.quantized import Quantization, Scheme, dequantize, read_dense_tensor, stored
+from ingot.model.rtn import QUANTIZERS, quantize
 from ingot.model.weights import Spec, write_tensors
 
 DEFAULT_GROUP: dict[int, int | None] = {4: 32, 8: None}

@@ -12,7 +12,6 @@ from typing import Any, Literal
 from ingot.adapt.load import load
 from ingot.compress.compare import compare, make_probe, tell, tokens_per_second
 from ingot.compress.quantize import DEFAULT_GROUP, Plan, Written, plan, plan_nf4, prove, spec, write
-from ingot.compress.rtn import QUANTIZERS
 from ingot.compress.source import Weights, write_config
 from ingot.core.errors import fail, nearest
 from ingot.core.files import refuse_nonempty
@@ -21,6 +20,7 @@ from ingot.core.model_dir import Draft, ModelDir
 from ingot.core.options import Options, argument, option, required, verb
 from ingot.core.progress import say
 from ingot.model.quantized import ENDS
+from ingot.model.rtn import QUANTIZERS
 
 NF4 = "nf4"
 SPEEDS = ("tokens_per_second_before", "tokens_per_second")

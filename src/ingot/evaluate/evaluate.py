@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ingot.adapt.load import load
 from ingot.core.errors import fail, nearest
 from ingot.core.files import path_digest, refuse_nonempty
 from ingot.core.language import text
@@ -32,6 +31,7 @@ from ingot.evaluate.entrants import Entrant, baseline_index, common_window, open
 from ingot.evaluate.options import EvaluateOptions
 from ingot.evaluate.overview import flat_numbers, flat_units, overview
 from ingot.evaluate.task import Comparison, Task, dump_rows, parse_rows
+from ingot.infer.opened import open_model
 from ingot.model.place.wish import parse_place
 from ingot.text.tokenizer import Tokenizer
 
@@ -111,7 +111,7 @@ def _measure(
     entrant: Entrant, tasks: dict[str, Task], items: dict[str, Sequence[Any]], options: EvaluateOptions
 ) -> dict[str, str]:
     """Load one model, run every task, and let it go again: {raw file: rows}."""
-    model = load(entrant.reference, options.place)
+    model = open_model(entrant.reference, options.place, options.run.weights)
     found = {}
     for name, task in tasks.items():
         found[_raw_name(task, entrant)] = dump_rows(task.measure(model, items[name], options))

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import field_validator
 
 from ingot.core.options import Options, argument, option, references_listed, required
+from ingot.infer.options import Weights
 
 
 class ClozeOptions(Options):
@@ -14,6 +15,14 @@ class ClozeOptions(Options):
 
     fillers: int = option(4, "fillers offered for each gap of a world, one of them right", ge=2)
     items: Path | None = option(None, "a .jsonl file of items to ask instead of a world's")
+
+
+class RunOptions(Options):
+    """How the models run."""
+
+    weights: Weights = option(
+        "auto", "layers multiply by: dense, int8 or int4; auto: the codes a directory stores", plain=True
+    )
 
 
 class EvaluateOptions(Options):
@@ -40,6 +49,7 @@ class EvaluateOptions(Options):
     samples: int = option(2, "answers shown of every kind, language and verdict", ge=0)
     seed: int = option(0, "seed of the sample and of the bootstrap", ge=0)
     place: str = option("cpu", "where to run: cpu, cuda, cuda:1, 2xcuda, auto, or sizes such as cuda=8GiB,cpu=4GiB")
+    run: RunOptions = option(RunOptions(), "how the models run")
     cloze: ClozeOptions = option(ClozeOptions(), "what task cloze asks")
 
     @field_validator("tasks", mode="before")

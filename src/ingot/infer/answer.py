@@ -28,7 +28,10 @@ class AnswerDecoder:
         self._stream = tokenizer.stream(shown=shown)
         context = _end(before, tokenizer.special_ids)
         given = "".join(self._stream.push(token) for token in context)
-        self._owed = tokenizer.decode(context, shown=shown)[len(given) :]
+        before_text = tokenizer.decode(context, shown=shown)
+        self._owed = before_text[len(given) :]
+        self.begins_text = before_text == ""
+        """Does nothing stand before the answer that its first token could be joined to?"""
 
     def push(self, token_id: int) -> str:
         return self._new(self._stream.push(token_id))

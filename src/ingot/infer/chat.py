@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ingot.adapt.load import load
 from ingot.core.errors import IngotError, fail, nearest
 from ingot.core.options import argument, option, verb
 from ingot.core.progress import say
 from ingot.infer.conversation import Conversation
 from ingot.infer.engine import Engine
 from ingot.infer.memory import Memory
-from ingot.infer.options import CommonSampling, RareSampling, Sampling
+from ingot.infer.opened import open_model
+from ingot.infer.options import CommonSampling, RareSampling, Sampling, Weights
 from ingot.infer.prompts import warn_if_turns_do_not_end, warn_of_settings
 from ingot.infer.sequence import Sequence
 from ingot.infer.speculation.options import Speculation
@@ -38,6 +38,7 @@ class ChatOptions(CommonSampling):
     system: str | None = option(None, "system message to begin with", min_length=1)
     temperature: float = option(COOLER, "0 takes the most likely token; 1 draws from the model's own", ge=0)
     place: str = option("cpu", "where to run: cpu, cuda, cuda:1, 2xcuda, auto, or sizes such as cuda=8GiB,cpu=4GiB")
+    weights: Weights = option("auto", "layers multiply by: dense, int8 or int4; auto: the codes a directory stores")
     rare: RareSampling = option(RareSampling(), "seldom used: --rare.min-p and so on")
     cache: Memory = option(Memory(), "keys and values: --cache.gib and so on")
     speculation: Speculation = option(Speculation(), "guess what follows: --speculation.kind and so on")
@@ -65,7 +66,7 @@ def chat(options: ChatOptions) -> Talk:
     """Talk with a model in the terminal."""
     common = options.model_dump(include=set(CommonSampling.model_fields))
     sampling = Sampling.of(**common, **options.rare.model_dump())
-    model = load(options.model, options.place)
+    model = open_model(options.model, options.place, options.weights)
     warn_of_settings(model)
     warn_if_turns_do_not_end(model)
     engine = Engine(model, num_slots=1, memory=options.cache, speculation=options.speculation)

@@ -29,7 +29,8 @@ class Request:
     stands in the prompt alone}; `position`: how many tokens the answer has; `eos_ids`: what ends it; `banned_ids`: what
     the model may never say; `forced`: what it must say now. `may_end`: may an end token come?; `bias`: what to add to
     single logits; `repeats`: what DRY takes from them; `allowed`: nothing but these, if not None; `forbidden`: tokens
-    that would complete a forbidden text; `mu`: how many bits of surprise Mirostat admits."""
+    that would complete a forbidden text; `mu`: how many bits of surprise Mirostat admits; `grammar`: what
+    its constraint lets it say, one entry a token of the tokenizer."""
 
     sampling: Sampling
     seed: int
@@ -44,6 +45,7 @@ class Request:
     allowed: Sequence[int] | None = None
     forbidden: Sequence[Ids] = ()
     mu: float = 0.0
+    grammar: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,15 @@ class Entries:
     rows_N: Tensor
     ids_N: Tensor
     values_N: Tensor
+
+
+@dataclass(frozen=True)
+class Masks:
+    """What constraints let rows say: for each of N rows its number, and its mask over the vocabulary as far as the
+    tokenizer goes."""
+
+    rows_N: Tensor
+    allowed_NV: Tensor
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,7 @@ class Controls:
     bad_words: Entries | None
     early: Entries | None
     forced: Entries | None
+    grammar: Masks | None
     temperature: Acting | None
     dynatemp: Acting | None
     top_n_sigma: Acting | None
@@ -117,6 +129,7 @@ class Controls:
             bad_words=_ids([(i, ids) for i, r in rows for ids in r.forbidden], device),
             early=_entries([(i, token, -torch.inf) for i, r in rows if _is_early(r) for token in r.eos_ids], device),
             forced=_entries(forced, device),
+            grammar=_masks(requests, device),
             **{name: _acting(map(wanted, requests), device) for name, wanted in ACTING.items()},
         )
 
@@ -187,6 +200,14 @@ def _entries(found: list[tuple[int, int, float]], device: torch.device) -> Entri
     rows, ids, values = zip(*found, strict=True)
     rows_N, ids_N = torch.tensor([rows, ids], device=device)
     return Entries(rows_N, ids_N, torch.tensor(values, device=device))
+
+
+def _masks(requests: Sequence[Request], device: torch.device) -> Masks | None:
+    found = [(row, request.grammar) for row, request in enumerate(requests) if request.grammar is not None]
+    if not found:
+        return None
+    masks = np.stack([mask for _, mask in found])
+    return Masks(torch.tensor([row for row, _ in found], device=device), torch.from_numpy(masks).to(device))
 
 
 def _ids(found: list[tuple[int, Ids]], device: torch.device) -> Entries | None:

@@ -27,9 +27,12 @@ from ingot.core.errors import IngotError, fail
 from ingot.core.progress import progress
 from ingot.infer.answer import AnswerDecoder
 from ingot.infer.capacity import count_blocks, kv_dtype
+from ingot.infer.constraint.compile import Constraints
+from ingot.infer.constraint.matcher import Matcher
 from ingot.infer.memory import Memory
 from ingot.infer.reader import Prompt, Reader, Start
 from ingot.infer.runner import Span, TorchRunner
+from ingot.infer.runners import make_runner
 from ingot.infer.sampling import Sampling, sample, surprise
 from ingot.infer.sampling.check import check
 from ingot.infer.scheduler import Counters, Reading, Scheduler
@@ -61,11 +64,12 @@ class Engine:
         self.num_slots = num_slots
         self.reader = Reader.of(model)
         self.tokenizer = _tokenizer(model)
+        self.constraints = None if self.tokenizer is None else Constraints(self.tokenizer)
         memory = memory or Memory()
         num_blocks, num_source_blocks = count_blocks(memory, model, num_slots)
         self.front = length_in_front(model.network)
         self.scheduler = Scheduler(num_slots, num_blocks, num_source_blocks, prefill_tokens, self.front)
-        self.runner = TorchRunner(model, num_blocks, num_source_blocks, kv_dtype(memory, model))
+        self.runner = make_runner(model, num_blocks, num_source_blocks, kv_dtype(memory, model))
         self.proposer: Proposer = make_proposer(speculation or Speculation(), self.runner, num_blocks)
         self._submitted = 0
 
@@ -103,8 +107,8 @@ class Engine:
         adapters: List[str] | None = None,
     ) -> Sequence:
         """Queue a request. Only requests with the same `salt` share what the cache holds. `adapters`: those of the
-        model's that act, in its order; None for all. Raises what `Reader.check`, `check` and `State` raise,
-        `cache-too-small`, `unknown-adapter`."""
+        model's that act, in its order; None for all. Raises what `Reader.check`, `check`, `State` and
+        `Constraints.compiled` raise, `cache-too-small`, `unknown-adapter`."""
         sampling, prompt = sampling or Sampling(), Prompt.of(prompt)
         self.reader.check(prompt)
         check(sampling, self.model.config.vocab_size, self.tokenizer, self.model.model_dir.path)
@@ -114,9 +118,10 @@ class Engine:
             raise fail("cache-too-small", found=len(start.ids), limit=self.scheduler.capacity)
         room = min(self.reader.room(prompt), fitting)
         acting = None if adapters is None else self.model.active.chosen(adapters)
+        decoder = self._decoder(start)
         sequence = Sequence(
             self._submitted, start, sampling, self.model.generation, min(room, sampling.max_tokens or room),
-            self._decoder(start), self._root(start, salt, acting), acting,
+            decoder, self._root(start, salt, acting), acting, self._matcher(sampling, decoder),
         )  # fmt: skip
         self._submitted += 1
         self.scheduler.add(sequence)
@@ -226,6 +231,7 @@ class Engine:
     def _read_fronts(self, planned: list[Sequence]) -> None:
         new = [sequence for sequence in planned if sequence.num_cached == 0]
         if self.front and new:
+            assert isinstance(self.runner, TorchRunner)
             kept = self.runner.keep_front([each.blocks for each in new], [each.adapters for each in new])
             for sequence, length in zip(new, kept, strict=True):
                 sequence.front_cached = length
@@ -233,6 +239,7 @@ class Engine:
     def _read_sources(self, planned: list[Sequence]) -> None:
         new = [sequence for sequence in planned if sequence.source_left]
         if new:
+            assert isinstance(self.runner, TorchRunner)
             kept = self.runner.read_sources(
                 [each.start.source for each in new],
                 [each.source_blocks for each in new],
@@ -254,6 +261,15 @@ class Engine:
         if self.tokenizer is None:
             return None
         return AnswerDecoder(self.tokenizer, start.ids, self.reader.sentinels(self.tokenizer))
+
+    def _matcher(self, sampling: Sampling, decoder: AnswerDecoder | None) -> Matcher | None:
+        """What holds an answer to its constraint. Raises what `Constraints.compiled` does, and
+        `constraint-without-tokenizer`."""
+        if sampling.constraint is None:
+            return None
+        if self.constraints is None or decoder is None:
+            raise fail("constraint-without-tokenizer", path=self.model.model_dir.path)
+        return self.constraints.matcher(sampling.constraint, self.model.eos_ids, decoder.begins_text)
 
     def _end(self, sequence: Sequence, reason: FinishReason) -> None:
         sequence.finish_reason = reason

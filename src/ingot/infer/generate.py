@@ -17,16 +17,18 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
-from ingot.adapt.load import LanguageModel, load
+from ingot.adapt.load import LanguageModel
 from ingot.core.console import visible
 from ingot.core.errors import fail
 from ingot.core.files import write_file
 from ingot.core.options import Options, argument, option, verb
-from ingot.core.progress import LOGGER, say
+from ingot.core.progress import LOGGER, say, warn
 from ingot.infer import engine
 from ingot.infer.best import best_sequences, several
+from ingot.infer.constraint.flags import ConstraintFlags, constraint_of
 from ingot.infer.memory import Memory
-from ingot.infer.options import CommonSampling, RareSampling, Sampling
+from ingot.infer.opened import open_model
+from ingot.infer.options import CommonSampling, RareSampling, Sampling, Weights
 from ingot.infer.prompts import Asked, make_prompt, read_prompts, warn_if_turns_do_not_end, warn_of_settings
 from ingot.infer.sequence import Sequence
 from ingot.infer.speculation.options import Speculation
@@ -69,10 +71,12 @@ class GenerateOptions(CommonSampling):
     out: Path | None = option(None, "write one JSON line a prompt to this new file")
     slots: int = option(8, "sequences that run at once", ge=1, le=1024)
     place: str = option("cpu", "where to run: cpu, cuda, cuda:1, 2xcuda, auto, or sizes such as cuda=8GiB,cpu=4GiB")
+    weights: Weights = option("auto", "layers multiply by: dense, int8 or int4; auto: the codes a directory stores")
     rare: RareSampling = option(RareSampling(), "seldom used: --rare.min-p and so on")
     answers: Answers = option(Answers(), "how many answers to a prompt: --n, --best-of")
     cache: Memory = option(Memory(), "keys and values: --cache.gib and so on")
     speculation: Speculation = option(Speculation(), "guess what follows: --speculation.kind and so on")
+    answer: ConstraintFlags = option(ConstraintFlags(), "what the answer must be: --json-schema, --regex and so on")
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ def generate(options: GenerateOptions) -> Generated:
         raise fail("one-prompt-source")
     if options.out and options.out.exists():
         raise fail("out-not-empty", path=options.out)
-    model = load(options.model, options.place)
+    model = open_model(options.model, options.place, options.weights)
     warn_of_settings(model)
     prompts = _prompts(options, model)
     started = time.monotonic()
@@ -134,6 +138,7 @@ def generate(options: GenerateOptions) -> Generated:
     seconds = time.monotonic() - started
     done = Generated(asked, [one for answers in kept for one in answers], seconds, options.out, number, tokens)
     _show(done, options)
+    _warn_of_errors(done)
     return done
 
 
@@ -148,7 +153,7 @@ def _answers(model: LanguageModel, prompts: list[Asked], options: GenerateOption
 def sampling_of(options: GenerateOptions) -> Sampling:
     """The verb's flags as what the engine takes. Raises `bad-option`."""
     common = options.model_dump(include=set(CommonSampling.model_fields))
-    return Sampling.of(**common, **options.rare.model_dump())
+    return Sampling.of(**common, **options.rare.model_dump(), constraint=constraint_of(options.answer))
 
 
 def _prompts(options: GenerateOptions, model: LanguageModel) -> list[Asked]:
@@ -171,6 +176,8 @@ def _stream(model: LanguageModel, prompt: Asked, options: GenerateOptions) -> Se
                 write(event.text)
     if listening:
         write("\n")
+    if sequence.error is not None:
+        raise sequence.error
     return sequence
 
 
@@ -181,6 +188,16 @@ def _show(done: Generated, options: GenerateOptions) -> None:
     if options.out is not None:
         write_file(options.out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in done.records()))
         say("generated-file", path=options.out, number=len(done.sequences))
+
+
+def _warn_of_errors(done: Generated) -> None:
+    """Answers that are not what was asked for, or not all of it, are told beside their records."""
+    failed = [sequence.error for sequence in done.sequences if sequence.error is not None]
+    cut = sum(sequence.incomplete is True for sequence in done.sequences) - len(failed)
+    if failed:
+        warn("answers-failed", number=len(failed), first=str(failed[0]))
+    if cut:
+        warn("answers-incomplete", number=cut)
 
 
 def _line(given: str | list[dict[str, Any]]) -> str:
@@ -200,4 +217,6 @@ def _answer(sequence: Sequence) -> dict[str, Any]:
         "finish_reason": sequence.finish_reason,
         "stop_reason": sequence.stop_reason,
         "seed": sequence.seed,
+        **({} if sequence.incomplete is None else {"incomplete": sequence.incomplete}),
+        **({} if sequence.error is None else {"error": str(sequence.error)}),
     }

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from ingot.core.options import Options, option
+from ingot.infer.constraint.options import Constraint
 
 MAX_STOPS = 64
 """More stop strings than any real request has; bounds the search at every token. The same for every list of texts."""
@@ -20,6 +21,9 @@ MAX_CHARACTERS = 200
 
 MAX_ALTERNATIVES = 64
 """The most alternatives a token reports."""
+
+Weights = Literal["auto", "dense", "int8", "int4"]
+"""What linear layers multiply by: `ingot.adapt.load`."""
 
 Bias = Annotated[float, Field(ge=-100, le=100)]
 TokenId = Annotated[int, Field(ge=0)]
@@ -161,6 +165,7 @@ class Sampling(CommonSampling, RareSampling):
         None, "report this many alternatives of each token of the prompt, too", ge=0, le=MAX_ALTERNATIVES
     )
     logprobs_mode: Literal["raw", "processed"] = option("raw", "the model's own distribution, or the one drawn from")
+    constraint: Constraint | None = option(None, "what the answer's text must be: JSON of a schema, a pattern, ...")
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -178,6 +183,14 @@ class Sampling(CommonSampling, RareSampling):
             for other in (*self.bad_words, *self.stop):
                 if other in wanted:
                     raise ValueError(f"force_words asks for {wanted!r}, which holds {other!r} of bad_words or stop")
+        return self
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        """A constraint says where an answer ends; what would end it elsewhere, or never, goes without one."""
+        for name in ("stop", "stop_token_ids", "ignore_eos", "force_words"):
+            if self.constraint is not None and getattr(self, name):
+                raise ValueError(f"{name} cannot go with a constraint, which alone says where the answer may end")
         return self
 
     @property

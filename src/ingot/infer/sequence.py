@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ingot.adapt.generation import Generation
+from ingot.core.errors import IngotError, fail
 from ingot.core.progress import warn
 from ingot.infer.answer import AnswerDecoder
+from ingot.infer.constraint.matcher import Matcher
 from ingot.infer.controls import Request
 from ingot.infer.options import Sampling
 from ingot.infer.reader import Start
@@ -52,8 +54,9 @@ class Sequence:
 
     tokens: all that was generated, an end token and the tokens of a stop string included. text: what they say up to
     an end token or stop string. seed: the one that was used. finish_reason: None while running, "stop" (end token or
-    stop string, see stop_reason), "length" (max_tokens, the window, or all memory of the cache), "cancelled", "error"
-    (a step failed). num_hit: how many tokens of the prompt were not read, because the cache held them. prompt_logprobs:
+    stop string, see stop_reason; or a constraint that leaves nothing to say), "length" (max_tokens, the window, or all
+    memory of the cache), "cancelled", "error" (a step failed, or see `error`: the answer is not what its constraint
+    asks for). num_hit: how many tokens of the prompt were not read, because the cache held them. prompt_logprobs:
     of what the writing side reads before it writes; None for its first token.
 
     The engine's: num_cached: how many of start.ids and tokens the cache holds, in `blocks`; front_cached: how many
@@ -72,6 +75,7 @@ class Sequence:
         decoder: AnswerDecoder | None,
         root: Hashable = None,
         adapters: tuple[str, ...] | None = None,
+        matcher: Matcher | None = None,
     ) -> None:
         self.id = number
         self.start = start
@@ -83,6 +87,7 @@ class Sequence:
         self.prompt_logprobs: list[TokenLogprobs | None] | None = None if sampling.prompt_logprobs is None else [None]
         self.finish_reason: FinishReason | None = None
         self.stop_reason: int | str | None = None
+        self.error: IngotError | None = None
         self.num_hit = 0
         self.root = root
         self._limit = limit
@@ -90,6 +95,8 @@ class Sequence:
         self._state = State(sampling, self.seed, start.ids, generation, limit, decoder)
         self._decoder = decoder
         self._gate = StopGate(sampling.stop, sampling.include_stop_in_output)
+        self._matcher = matcher
+        self._is_proven = False
         self._pieces: list[str] = []
         self.forget_cache()
 
@@ -104,6 +111,11 @@ class Sequence:
     @property
     def text(self) -> str:
         return "".join(self._pieces)
+
+    @property
+    def incomplete(self) -> bool | None:
+        """Is the text less than what its constraint asks for? None without one."""
+        return None if self._matcher is None else not self._is_proven
 
     @property
     def prompt_ids(self) -> list[int]:
@@ -152,7 +164,10 @@ class Sequence:
 
     def request(self) -> Request:
         """What drawing the next token needs to know."""
-        return self._state.request()
+        request = self._state.request()
+        if self._matcher is None or request.forced is not None:
+            return request
+        return replace(request, grammar=self._matcher.allowed())
 
     def accept(self, token_id: int, logprobs: TokenLogprobs | None, surprise: float | None = None) -> Event:
         """Take the next token; finish if it ends the sequence. `surprise`: what Mirostat steers by, in bits."""
@@ -160,17 +175,34 @@ class Sequence:
         if token_id == NO_TOKEN:
             return self._fail()
         forced = self._state.forced is not None
+        if self._matcher is not None and not self._matcher.accept(token_id, forced):
+            return self._fail()
         self.tokens.append(token_id)
         self._state.push(token_id, surprise)
         if self.logprobs is not None and logprobs is not None:
             self.logprobs.append(logprobs)
         text = self._advance(token_id, forced)
         self._pieces.append(text)
+        if self._matcher is not None:
+            self._prove(self._matcher)
         return Event(self, token_id, text, self.finish_reason, logprobs)
+
+    def _prove(self, matcher: Matcher) -> None:
+        """At the end: is the text what was asked for? One that was cut may be, by chance."""
+        if self.finish_reason not in ("stop", "length") or (self.finish_reason == "length" and not matcher.may_end):
+            return
+        reason = matcher.prove(self.text)
+        self._is_proven = reason is None
+        if reason is not None:
+            self.error = fail("constraint-not-met", reason=reason)
+            self.finish_reason = "error"
 
     def _fail(self) -> Event:
         """Its own rules left no token: they contradict each other here, which concerns no other sequence."""
-        warn("no-token-left", position=len(self.tokens) + 1)
+        if self._matcher is None:
+            warn("no-token-left", position=len(self.tokens) + 1)
+        else:
+            self.error = fail("constraint-dead-end", tokens=len(self.tokens), reason=self._matcher.complaint or "-")
         text = self._rest()
         self._pieces.append(text)
         self.finish_reason, self.stop_reason = "error", None
@@ -188,6 +220,9 @@ class Sequence:
         text = self._show(token_id)
         if self._gate.found is not None:
             self.finish_reason, self.stop_reason = "stop", self._gate.found
+        elif self._matcher is not None and self._matcher.must_end:
+            self.finish_reason = "stop"
+            text += self._rest()
         elif len(self.tokens) == self._limit:
             self.finish_reason = "length"
             text += self._rest()

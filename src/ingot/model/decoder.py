@@ -1,7 +1,7 @@
 """The decoder: ids in, hidden states out, and the head that turns them into logits.
 
 Module names are the checkpoint's names, so loading is a strict `load_state_dict`. A tied head has no module of its
-own: it is the embedding, used twice.
+own: it is the embedding, used twice; but for one that is held in few bits beside it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ingot.model.cache import CacheRows, HeldRows
 from ingot.model.config import ModelConfig
 from ingot.model.context import Behind, Recorder, default_positions, masks, text_lengths
 from ingot.model.families import DECODERS
+from ingot.model.held import HeldLinear
 from ingot.model.layers import Backbone
 from ingot.model.transformer import Transformer
 
@@ -110,6 +111,9 @@ class Decoder(Transformer):
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits in float32 over the vocabulary, (..., V)."""
+        head = getattr(self, self.family.head, None)
+        if isinstance(head, HeldLinear):
+            return self.cap(head(hidden).float())
         return self.cap(F.linear(hidden, self.head_weight.to(hidden.dtype)).float())
 
     def cap(self, logits: Tensor) -> Tensor:

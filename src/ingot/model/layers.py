@@ -28,10 +28,19 @@ ACTIVATE: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Embedding(nn.Embedding):
-    """A table of vectors, not filled when it is made: weights come from a checkpoint or from `train.initial`."""
+    """A table of vectors, not filled when it is made: weights come from a checkpoint or from `train.initial`.
+
+    `gives`: the dtype of what is looked up, where that is not the table's own.
+    """
+
+    gives: torch.dtype | None = None
 
     def reset_parameters(self) -> None:
         pass
+
+    def forward(self, ids: Tensor) -> Tensor:
+        found = super().forward(ids)
+        return found if self.gives is None else found.to(self.gives)
 
 
 class Conv1D(nn.Module):

@@ -7,7 +7,6 @@ weight for the backward pass, which is the memory this is meant to save.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ingot.core.errors import fail
-from ingot.model.families.moe import Experts
+from ingot.model.held import HeldLinear, linear_layers
 from ingot.model.layers import Conv1D
 from ingot.model.network import Network
 from ingot.model.nf4 import BLOCK, NF4, dequantize, pairs, quantize, scale_levels
@@ -50,24 +49,17 @@ def _gradient(ctx: Any, gradient: Tensor) -> tuple[Tensor | list[None] | None, .
 nf4_product.register_autograd(_gradient, setup_context=_keep)
 
 
-class NF4Linear(nn.Module):
-    """A linear layer in 4 bits. Made from the shape of a layer, filled by its weight.
-
-    Its bytes are no part of the state: they follow from the checkpoint. `weight` is (out, in), decoded anew whenever it
-    is asked for: for those who only look.
-    """
+class NF4Linear(HeldLinear):
+    """A linear layer in 4 bits."""
 
     def __init__(self, layer: nn.Linear | Conv1D) -> None:
-        super().__init__()
-        self.in_features, self.out_features = layer.in_features, layer.out_features
-        self.transposed, self.bias = isinstance(layer, Conv1D), layer.bias
+        super().__init__(layer)
         for name in NF4.__dataclass_fields__:
             self.register_buffer(name, torch.empty(0, device="meta"), persistent=False)
         self.register_buffer("pairs", pairs(), persistent=False)
         self.register_buffer("scale_levels", scale_levels(), persistent=False)
 
     def fill(self, weight: Tensor | NF4) -> None:
-        """Take a weight as its checkpoint has it, or its bytes."""
         if isinstance(weight, Tensor):
             weight = quantize(weight.t().contiguous() if self.transposed else weight)
         for name, tensor in vars(weight).items():
@@ -88,12 +80,8 @@ class NF4Linear(nn.Module):
         return dequantize(NF4(*stored), pairs, levels, torch.float32).view(self.out_features, self.in_features)
 
     @property
-    def num_weights(self) -> int:
-        return self.in_features * self.out_features
-
-    def get_parameter(self, target: str) -> nn.Parameter:
-        """The weight is not a parameter, but asked for as one by those who merge."""
-        return nn.Parameter(self.weight, requires_grad=False) if target == "weight" else super().get_parameter(target)
+    def place(self) -> Tensor:
+        return self.get_buffer("mean")
 
     def forward(self, x: Tensor) -> Tensor:
         kind = x.device.type
@@ -110,7 +98,7 @@ def hold_in_nf4(network: Network, path: object) -> dict[str, NF4Linear]:
     the error. Raises `nf4-size`.
     """
     found: dict[str, NF4Linear] = {}
-    for name, layer in list(_linear_layers(network)):
+    for name, layer in list(linear_layers(network)):
         weight = f"{name}.weight"
         check_size(weight, layer.weight, path)
         found[weight] = NF4Linear(layer)
@@ -127,17 +115,3 @@ def check_size(name: str, weight: Tensor, path: object) -> None:
 def is_in_nf4(network: nn.Module) -> bool:
     """Whether its layers are held in NF4."""
     return any(isinstance(module, NF4Linear) for module in network.modules())
-
-
-def num_parameters(network: nn.Module) -> int:
-    """Numbers of a network, whether it holds them in parameters or in NF4."""
-    held = sum(module.num_weights for module in network.modules() if isinstance(module, NF4Linear))
-    return held + sum(parameter.numel() for parameter in network.parameters())
-
-
-def _linear_layers(network: Network) -> Iterator[tuple[str, nn.Linear | Conv1D]]:
-    inside = {id(module) for block in network.blocks for module in block.modules()}
-    routers = {id(module.gate) for module in network.modules() if isinstance(module, Experts)}
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Linear | Conv1D) and id(module) in inside - routers:
-            yield name, module

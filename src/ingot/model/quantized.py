@@ -6,8 +6,8 @@ and `m.weight_shape`, or, int-quantized, as `m.weight` (int8) and `m.weight_scal
 storage cannot say is in `config.json: quantization_config`, read here strictly: a scheme that is not understood
 (zero points, quantised activations, float codes) is refused by name rather than decoded to something else.
 
-This file knows how codes lie on disk; how they are chosen is `ingot.compress.rtn`. Running a model always goes through
-dense weights: `read_dense` gives every weight under its plain name.
+This file knows how codes lie on disk; how they are chosen is `ingot.model.rtn`. `read_dense` gives every weight under
+its plain name, decoded; running on the codes themselves is `ingot.model.packed_load`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -97,6 +97,14 @@ class Quantization:
         return best[1] if best[0] < NO_MATCH else None
 
 
+class Codes(NamedTuple):
+    """A weight: codes int8 (rows, columns), scale (rows, groups), and how many bits a code has."""
+
+    codes: Tensor
+    scale: Tensor
+    bits: int
+
+
 def pack(codes: Tensor, bits: int) -> Tensor:
     """Codes (int8, rows x columns, from -2^(bits-1)) packed into int32 words, rows x ceil(columns * bits / 32).
 
@@ -150,9 +158,15 @@ def read_dense_tensor(model_dir: ModelDir, name: str) -> Tensor:
     """One weight by its plain name, decoded when it is stored quantised."""
     if nf4_files.is_stored(model_dir, name):
         return nf4_files.read_dense(model_dir, name)
+    found = read_codes(model_dir, name)
+    return dequantize(found.codes, found.scale) if found else _read(model_dir, name)
+
+
+def read_codes(model_dir: ModelDir, name: str) -> Codes | None:
+    """What one weight, by its plain name, is stored as; None where that is no codes. Raises as `read_dense`."""
     module = name.removesuffix(".weight")
     if f"{module}.weight_scale" not in model_dir.tensors or name == module:
-        return _read(model_dir, name)
+        return None
     quantization = Quantization.of(model_dir.config, model_dir.path)
     scheme = quantization.scheme(module) if quantization else None
     if scheme is None:
@@ -168,7 +182,16 @@ def read_dense_tensor(model_dir: ModelDir, name: str) -> Tensor:
         codes = unpack(words, scheme.bits, columns)
     groups = codes.shape[1] / scheme.columns_per_scale(codes.shape[1])
     _expect(model_dir, name, "weight_scale", list(scale.shape), [codes.shape[0], groups])
-    return dequantize(codes, scale)
+    return Codes(codes, scale, scheme.bits)
+
+
+def coded(model_dir: ModelDir, quantization: Quantization | None) -> dict[str, Scheme]:
+    """Plain name of each weight that is stored as codes -> their scheme."""
+    if quantization is None:
+        return {}
+    modules = [name.removesuffix(".weight_scale") for name in model_dir.tensors if name.endswith(".weight_scale")]
+    schemes = {f"{module}.weight": quantization.scheme(module) for module in modules}
+    return {name: scheme for name, scheme in schemes.items() if scheme is not None}
 
 
 def _read(model_dir: ModelDir, name: str) -> Tensor:

@@ -58,7 +58,9 @@ class Transformer(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(self.embedding.parameters()).dtype
+        """What it computes in."""
+        table = next(module for module in self.embedding.modules() if isinstance(module, nn.Embedding))
+        return getattr(table, "gives", None) or table.weight.dtype
 
     def keep_front(self, cache: KVCache, places_BS: Tensor) -> Tensor:
         """Write what adapters put in front of every text to the first of its places, once for as long as it goes on.

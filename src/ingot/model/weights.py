@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,9 @@ from torch import Tensor
 from ingot.core.errors import fail, nearest
 from ingot.core.model_dir import ModelDir, TensorEntry, read_header
 from ingot.model.config import ModelConfig
+from ingot.model.held import HeldLinear
 from ingot.model.network import Network, make_network
-from ingot.model.nf4 import NF4
-from ingot.model.nf4_linear import hold_in_nf4
+from ingot.model.packed import PackedWeight
 
 DTYPES = {
     "F64": torch.float64,
@@ -86,24 +86,27 @@ def _header(spec: Spec) -> bytes:
 
 
 def check_finite(name: str, tensor: Tensor, path: Path) -> None:
-    """Refuse NaN and infinity."""
-    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+    """Refuse NaN and infinity. Least and most say whether there are any, in a tenth of the time that a mask takes."""
+    if tensor.is_floating_point() and tensor.numel() and not all(end.isfinite() for end in torch.aminmax(tensor)):
         raise fail("not-finite", tensor=name, path=path, count=int((~torch.isfinite(tensor)).sum()))
 
 
 def load_network(
     model_dir: ModelDir,
-    tensors: Iterable[tuple[str, Tensor]],
+    tensors: Iterable[tuple[str, Tensor | PackedWeight]],
     dtype: torch.dtype | None = torch.float32,
-    nf4: Callable[[str], NF4 | None] | None = None,
+    hold: Callable[[Network], Mapping[str, HeldLinear]] | None = None,
+    find: Callable[[str], object] | None = None,
+    as_stored: Container[str] = (),
     absent: Collection[str] = (),
     prepare: Callable[[Network], None] | None = None,
 ) -> Network:
     """The network with these weights, strictly: nothing missing, nothing left over, every shape and value right.
 
-    `nf4`: the linear layers of its blocks in 4 bits, each as soon as it is read; by the name of a tensor it gives the
-    bytes that are there already. `absent`: names of weights that are not to be held; they keep no memory.
-    `prepare`: what to change of the network before its weights are there.
+    `hold` puts layers of few bits in place and gives the one that holds a weight, each filled as soon as its weight is
+    read: by what `find` has of that name already, or by the tensor. `as_stored`: what is kept in its own dtype.
+    `absent`: names of weights that are not to be held; they keep no memory. `prepare`: what to change of the network
+    before its weights are there.
     """
     config = ModelConfig.read(model_dir.config, model_dir.path / "config.json")
     with torch.device("meta"):
@@ -111,17 +114,20 @@ def load_network(
     if prepare:
         prepare(network)
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    packed = hold_in_nf4(network, model_dir.path) if nf4 else {}
+    held = hold(network) if hold else {}
     state: dict[str, Tensor] = {}
     for name, tensor in tensors:
         full = full_name(name, expected)
+        if not isinstance(tensor, Tensor):
+            held[full].fill(tensor)
+            continue
         if not name.endswith(IGNORED):
-            _take(state, full, tensor, expected, network.ties, model_dir, dtype)
-        if nf4 and full in packed:
+            _take(state, full, tensor, expected, network.ties, model_dir, None if full in as_stored else dtype)
+        if full in held and full not in network.ties:
             weight = state.pop(full)
-            packed[full].fill(nf4(name) or weight)
+            held[full].fill((find and find(name)) or weight)
     _check_ties(state, network.ties, model_dir)
-    filled = {name for name, layer in packed.items() if layer.is_filled}
+    filled = {name for name, layer in held.items() if layer.is_filled}
     missing = sorted(expected.keys() - state.keys() - filled - set(absent))
     if missing:
         raise fail("missing-tensor", tensor=missing[0], path=model_dir.path)
@@ -130,7 +136,7 @@ def load_network(
     return network.eval()
 
 
-def full_name(name: str, expected: dict[str, tuple[int, ...]]) -> str:
+def full_name(name: str, expected: Iterable[str]) -> str:
     """Checkpoints of a bare backbone lack the outer prefix (GPT-2's own do)."""
     prefix = next(iter(expected)).partition(".")[0]
     return name if name in expected or f"{prefix}.{name}" not in expected else f"{prefix}.{name}"

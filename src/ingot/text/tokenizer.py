@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tokenizers
@@ -33,6 +33,9 @@ from ingot.core.model_dir import read_json
 from ingot.text.check import read_checked
 from ingot.text.fast import FastEncoder
 from ingot.text.stream import ByteStream, StreamDecoder, WindowStream
+
+if TYPE_CHECKING:
+    from ingot.text.trie import TokenTrie
 
 ROLES = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
 """Keys of tokenizer_config.json that name special tokens; chat templates see them under these names."""
@@ -241,7 +244,7 @@ class Tokenizer:
         return kind(self, self.special_ids - shown if skip_special else frozenset())
 
     @cached_property
-    def _decoder(self) -> dict[str, Any]:
+    def decoder(self) -> dict[str, Any]:
         """The decoder's own description in tokenizer.json."""
         decoder = self._backend.decoder
         described: dict[str, Any] = json.loads(decoder.__getstate__()) if decoder is not None else {}
@@ -250,19 +253,26 @@ class Tokenizer:
     @property
     def is_byte_level(self) -> bool:
         """Are tokens written in GPT-2's stand-ins for bytes?"""
-        return self._decoder.get("type") == "ByteLevel"
+        return self.decoder.get("type") == "ByteLevel"
 
     @cached_property
     def is_additive(self) -> bool:
         """Does every token write the same wherever it stands, but for a space that a text may not begin with?"""
-        steps = self._decoder.get("decoders", [self._decoder])
+        steps = self.decoder.get("decoders", [self.decoder])
         plain = {None, "ByteLevel", "Metaspace", "Replace", "ByteFallback", "Fuse", "Strip", "WordPiece"}
         return all(step.get("type") in plain and not step.get("cleanup") for step in steps)
 
     @cached_property
     def has_byte_tokens(self) -> bool:
         """Are there tokens such as <0xE4> that stand for single bytes?"""
-        return "ByteFallback" in json.dumps(self._decoder)
+        return "ByteFallback" in json.dumps(self.decoder)
+
+    @cached_property
+    def trie(self) -> TokenTrie:
+        """The vocabulary for grammars, made at the first look. Raises `tokenizer-not-bytewise`."""
+        from ingot.text.trie import TokenTrie
+
+        return TokenTrie.of(self)
 
     # ---- the vocabulary
 

@@ -23,8 +23,8 @@ from ingot.core.progress import say
 from ingot.data.objectives.catalogue import make_objective
 from ingot.data.objectives.options import ObjectiveName, ObjectiveOptions
 from ingot.data.pack import Rows
+from ingot.model.held import num_parameters
 from ingot.model.network import Network, form_of
-from ingot.model.nf4_linear import num_parameters
 from ingot.train.account import Account
 from ingot.train.checkpoint import Place
 from ingot.train.corpus import Corpus, CorpusOptions, once, prepare

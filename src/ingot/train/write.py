@@ -22,8 +22,8 @@ from ingot.data.pack import Rows, pack_documents
 from ingot.infer.bits import bits_per_byte
 from ingot.model.decoder import Decoder
 from ingot.model.encoder_decoder import EncoderDecoder
+from ingot.model.held import num_parameters
 from ingot.model.network import Network
-from ingot.model.nf4_linear import num_parameters
 from ingot.model.weights import spec_of, write_tensors
 from ingot.text.tokenizer import Tokenizer
 from ingot.train.checkpoint import Place

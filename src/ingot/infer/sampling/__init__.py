@@ -1,8 +1,8 @@
 """From logits to the next token: pure functions over a batch, in one documented order.
 
     repetition penalty -> presence and frequency penalties -> DRY -> logit bias -> allowed tokens -> banned tokens
-    -> forbidden texts -> minimum length -> forced tokens -> temperature or dynamic temperature -> top-n-sigma -> top-k
-    -> typical -> top-p -> min-p -> XTC -> Mirostat -> draw
+    -> forbidden texts -> minimum length -> forced tokens -> grammar -> temperature or dynamic temperature
+    -> top-n-sigma -> top-k -> typical -> top-p -> min-p -> XTC -> Mirostat -> draw
 
 Each entry of SAMPLERS takes logits and the batch's Controls and returns logits; a token that may not be drawn has
 -inf. A row whose parameter is neutral passes through bit for bit, so a request never depends on its neighbours. The
@@ -10,7 +10,7 @@ draw is the inverse of the cumulative distribution at one uniform number made fr
 request gives the same tokens alone, batched, streamed or after a restart. Ties go to the lowest id everywhere.
 
 What needs to remember the tokens before (penalties, DRY, texts, Mirostat) is kept by `State`, which the sequence
-advances. What this does not do: grammars, beam search, or sampling a sequence at once.
+advances. What this does not do: beam search, or sampling a sequence at once.
 
 Legend: B rows (requests), V vocabulary.
 """
@@ -25,7 +25,7 @@ from torch import Tensor
 from ingot.infer.controls import Controls, Request
 from ingot.infer.options import Sampling
 from ingot.infer.sampling.drawing import draw, surprise
-from ingot.infer.sampling.masks import ban, forbid_early_end, forbid_texts, force, keep_allowed
+from ingot.infer.sampling.masks import ban, forbid_early_end, forbid_texts, force, keep_allowed, keep_grammar
 from ingot.infer.sampling.penalties import (
     add_bias,
     penalize_presence_and_frequency,
@@ -72,6 +72,7 @@ SAMPLERS: dict[str, Sampler] = {
     "bad_words": forbid_texts,
     "min_tokens": forbid_early_end,
     "forced": force,
+    "grammar": keep_grammar,
     "temperature": scale_temperature,
     "dynatemp": scale_dynamic_temperature,
     "top_n_sigma": keep_top_n_sigma,

@@ -46,5 +46,17 @@ def force(logits_BV: Tensor, controls: Controls) -> Tensor:
     return _overwrite(logits_BV.index_fill(0, controls.forced.rows_N, -torch.inf), controls.forced)
 
 
+def keep_grammar(logits_BV: Tensor, controls: Controls) -> Tensor:
+    """What the request's constraint allows here; ids beyond the tokenizer are no text."""
+    if controls.grammar is None:
+        return logits_BV
+    rows_N, allowed_NV = controls.grammar.rows_N, controls.grammar.allowed_NV
+    before_NV = logits_BV[rows_N]
+    after_NV = torch.full_like(before_NV, -torch.inf)
+    known = min(allowed_NV.shape[-1], before_NV.shape[-1])
+    after_NV[:, :known] = before_NV[:, :known].masked_fill(~allowed_NV[:, :known], -torch.inf)
+    return logits_BV.index_put((rows_N,), after_NV)
+
+
 def _overwrite(logits_BV: Tensor, entries: Entries | None) -> Tensor:
     return logits_BV if entries is None else logits_BV.index_put((entries.rows_N, entries.ids_N), entries.values_N)

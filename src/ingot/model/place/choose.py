@@ -26,7 +26,7 @@ GROWTH = 8
 """How much larger weights can become in memory than in files: four bits to 32."""
 
 
-def choose(base: ModelDir, wish: Wish, dtype: torch.dtype | None) -> str | Placement:
+def choose(base: ModelDir, wish: Wish, dtype: torch.dtype | None, weights: str = "dense") -> str | Placement:
     """The device that all of a directory goes to, or where its layers go: a plan, told with its predicted speed.
 
     Raises `place-unknown` where the system does not say how much memory is free,
@@ -35,7 +35,8 @@ def choose(base: ModelDir, wish: Wish, dtype: torch.dtype | None) -> str | Place
     config = ModelConfig.read(base.config, base.path / "config.json")
     tokens = cached_tokens(config)
     if wish.whole is not None:
-        _check(base, config, wish, dtype, tokens)
+        if weights == "dense" or (weights == "auto" and "quantization_config" not in base.config):
+            _check(base, config, wish, dtype, tokens)  # packed weights are smaller than what is known here
         return wish.whole
     layout = Layout.of(base) if form_of(config) == "decoder" else None
     free, sizes = _free(wish), sizes_of(base, config, dtype, tokens, layout)

@@ -18,7 +18,7 @@ from ingot.core.files import path_digest
 from ingot.core.language import text
 from ingot.data.read import read_documents
 from ingot.data.world.general import general_texts
-from ingot.model.nf4_linear import num_parameters
+from ingot.model.held import num_parameters
 from ingot.train.corpus import HELDOUT_CHARACTERS
 from ingot.train.forgetting.options import WORLD
 

@@ -26,8 +26,8 @@ from ingot.data.objectives.catalogue import make_objective
 from ingot.data.objectives.objective import Objective
 from ingot.data.objectives.options import ObjectiveOptions
 from ingot.model.config import ModelConfig
+from ingot.model.held import num_parameters
 from ingot.model.network import form_of
-from ingot.model.nf4_linear import num_parameters
 from ingot.train.checkpoint import Place
 from ingot.train.corpus import Corpus, once
 from ingot.train.distributed.sharing import Sharing, share

@@ -24,7 +24,7 @@ scales down to here come within 0.2 % (4 bits) and 2 % (8 bits) of the squared e
 
 @dataclass(frozen=True)
 class Quantized:
-    """codes int8 (rows, columns); scale (rows, groups) in the dtype of the weight."""
+    """codes int8 (rows, columns); scale (rows, groups)."""
 
     codes: Tensor
     scale: Tensor
@@ -61,21 +61,23 @@ def mse(weight: Tensor, bits: int, num_scales: int = 16) -> Tensor:
 QUANTIZERS: dict[str, Choose] = {"mse": mse, "absmax": absmax}
 
 
-def quantize(weight: Tensor, bits: int, group_size: int | None, choose: Choose = mse) -> Quantized:
+def quantize(
+    weight: Tensor, bits: int, group_size: int | None, choose: Choose = mse, dtype: torch.dtype | None = None
+) -> Quantized:
     """Codes and scales of a weight (rows, columns). `group_size` divides columns; None: one scale for a row.
 
-    The scale is stored in the weight's dtype; a group of zeros gets scale 1 and codes 0.
+    The scale is stored in `dtype`, the weight's where None; a group of zeros gets scale 1 and codes 0.
     """
     rows, columns = weight.shape
-    groups = weight.view(rows, -1, group_size or columns)
-    parts = [_quantize(part, bits, choose) for part in groups.split(max(1, ROWS_AT_ONCE // columns))]
+    groups, held = weight.view(rows, -1, group_size or columns), dtype or weight.dtype
+    parts = [_quantize(part, bits, choose, held) for part in groups.split(max(1, ROWS_AT_ONCE // columns))]
     codes, scales = (torch.cat(pieces) for pieces in zip(*parts, strict=True))
     return Quantized(codes.view(rows, columns), scales.squeeze(-1))
 
 
-def _quantize(groups: Tensor, bits: int, choose: Choose) -> tuple[Tensor, Tensor]:
+def _quantize(groups: Tensor, bits: int, choose: Choose, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     weight = groups.float()
-    scale = choose(weight, bits).to(groups.dtype)
+    scale = choose(weight, bits).to(dtype)
     scale = torch.where(scale == 0, torch.ones_like(scale), scale)
     return _codes(weight, scale.float(), bits).to(torch.int8), scale
 

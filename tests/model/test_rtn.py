@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingot.compress.rtn import QUANTIZERS, absmax, mse, quantize
 from ingot.model.quantized import dequantize
+from ingot.model.rtn import QUANTIZERS, absmax, mse, quantize
 
 
 def squared_error(weight: torch.Tensor, method: str, bits: int, group: int | None) -> float:
@@ -76,7 +76,7 @@ def test_zeros_stay_zeros(method: str) -> None:
 def test_long_tensors_are_worked_on_in_parts_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     weight = torch.randn(10, 16, generator=torch.Generator().manual_seed(4))
     whole = quantize(weight, 4, 8)
-    monkeypatch.setattr("ingot.compress.rtn.ROWS_AT_ONCE", 48)
+    monkeypatch.setattr("ingot.model.rtn.ROWS_AT_ONCE", 48)
     parts = quantize(weight, 4, 8)
     assert torch.equal(whole.codes, parts.codes)
     assert torch.equal(whole.scale, parts.scale)

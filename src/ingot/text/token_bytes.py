@@ -1,0 +1,110 @@
+"""The bytes each token stands for, where the text of some tokens is their bytes one after the other.
+
+So it is for byte-level tokenizers, and for those that write a space as a sign of its own (sentencepiece), with or
+without single bytes. There, a text may lose the space it begins with: `opening` has the bytes of the tokens for which
+that makes a difference when they come first. Whether it is all true is tried on many runs of tokens; a tokenizer whose
+decoder joins or cleans words (WordPiece) is refused by name.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ingot.core.errors import fail
+from ingot.text.stream import BYTE_TOKEN, token_bytes
+
+if TYPE_CHECKING:
+    from ingot.text.tokenizer import Tokenizer
+
+STEPS = {"Sequence", "ByteLevel", "Metaspace", "Replace", "ByteFallback", "Fuse", "Strip"}
+"""Decoders that say token by token what is written, but for a space at the beginning."""
+TRIALS, RUN = 64, 24
+"""Runs of tokens that are tried, and their length."""
+
+
+@dataclass(frozen=True)
+class TokenBytes:
+    """`whole[id]`: the bytes of a token, b"" for special ones and holes. `opening[id]`: what it says as the first of a
+    text, where that is something else."""
+
+    whole: list[bytes]
+    opening: dict[int, bytes] = field(default_factory=dict)
+
+
+def read_token_bytes(tokenizer: Tokenizer) -> TokenBytes:
+    """Raises `tokenizer-not-bytewise` with what its decoder is, or with a run of tokens for which it is not so."""
+    found = _byte_level(tokenizer) if tokenizer.is_byte_level else _with_spaces(tokenizer)
+    _try(tokenizer, found)
+    return found
+
+
+def _names(tokenizer: Tokenizer) -> list[str]:
+    """Each id's token, "" for special ones, holes and those the decoder is never given."""
+    tokens = [tokenizer.token(id) or "" for id in range(tokenizer.vocab_size)]
+    return ["" if id in tokenizer.special_ids or tokenizer.nonce in token else token for id, token in enumerate(tokens)]
+
+
+def _byte_level(tokenizer: Tokenizer) -> TokenBytes:
+    return TokenBytes([token_bytes(token) for token in _names(tokenizer)])
+
+
+def _with_spaces(tokenizer: Tokenizer) -> TokenBytes:
+    steps = _steps(tokenizer.decoder)
+    space = next((sign for step in steps if (sign := _space(step)) is not None), None)
+    kinds = [str(step.get("type")) for step in steps]
+    if space is None or not set(kinds) <= STEPS or kinds.count("Replace") > 1:
+        reason = f"its decoder is {' + '.join(kinds) or 'none'}"
+        raise fail("tokenizer-not-bytewise", path=tokenizer.path, reason=reason)
+    names = _names(tokenizer)
+    is_bytes = tokenizer.has_byte_tokens
+    whole = [_bytes(name, space, is_bytes) for name in names]
+    first = {id: tokenizer.decode([id]).encode() for id, own in enumerate(whole) if own.startswith(b" ")}
+    return TokenBytes(whole, {id: said for id, said in first.items() if said != whole[id]})
+
+
+def _bytes(name: str, space: str, is_bytes: bool) -> bytes:
+    if is_bytes and BYTE_TOKEN.fullmatch(name):
+        return bytes([int(name[3:5], 16)])
+    return name.replace(space, " ").encode()
+
+
+def _steps(decoder: dict[str, Any]) -> list[dict[str, Any]]:
+    """A decoder's parts in order."""
+    inner = decoder.get("decoders") if decoder.get("type") == "Sequence" else None
+    return [step for part in inner for step in _steps(part)] if inner is not None else [decoder] if decoder else []
+
+
+def _space(step: dict[str, Any]) -> str | None:
+    """The sign that this part of a decoder makes a space of."""
+    if step.get("type") == "Metaspace":
+        return str(step["replacement"])
+    if step.get("type") == "Replace" and step.get("content") == " ":
+        return str(step["pattern"].get("String"))
+    return None
+
+
+def _try(tokenizer: Tokenizer, found: TokenBytes) -> None:
+    """Runs of tokens decoded by the tokenizer and by their bytes. A run is tried where it is a text: bytes that are
+    none are shown by signs, and each tokenizer has its own way of counting those."""
+    chooser = random.Random(0)
+    ids = [id for id, own in enumerate(found.whole) if own]
+    for _ in range(TRIALS if ids else 0):
+        run = [chooser.choice(ids) for _ in range(RUN)]
+        said = b"".join([found.opening.get(run[0], found.whole[run[0]]), *(found.whole[id] for id in run[1:])])
+        if not _is_text(said):
+            run = [id for id in run if _is_text(found.whole[id])]
+            said = b"".join([found.opening.get(id, found.whole[id]) if at == 0 else found.whole[id]
+                             for at, id in enumerate(run)])  # fmt: skip
+        text = tokenizer.decode(run)
+        if text != said.decode():
+            raise fail("tokenizer-not-bytewise", path=tokenizer.path, reason=f"the tokens {run} are {text!r}")
+
+
+def _is_text(said: bytes) -> bool:
+    try:
+        said.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
