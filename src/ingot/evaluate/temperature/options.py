@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import field_validator
 
@@ -30,7 +30,9 @@ class TuneTemperatureOptions(Options):
         "auto", "by right answers (labels), by the turning point of the entropy, or labels where there are any (auto)"
     )
     aim: Aim = option("single", "which right answers count: those of single samples, or of the majority of samples")
-    grid: list[float] = option(list(GRID), "temperatures to try, ascending (comma-separated)", min_length=3)
+    grid: list[float | str] = option(
+        list(GRID), "temperatures to try, ascending, comma-separated (default: 0 to 1.5 in steps of 0.1)", min_length=3
+    )
     samples: int = option(8, "answers to each question at each temperature", ge=2, le=1024)
     limit: int | None = option(None, "at most so many questions, a seeded stratified sample", ge=1)
     max_tokens: int = option(64, "longest answer, in tokens", ge=1)
@@ -40,16 +42,20 @@ class TuneTemperatureOptions(Options):
     slots: int = option(32, "how many sequences run at once; changes speed and memory, not results", ge=1, le=1024)
     device: str = option("cpu", "where to run: cpu, cuda, cuda:1")
 
-    @field_validator("grid", mode="before")
-    @classmethod
-    def _listed(cls, found: object) -> Any:
-        return numbers_listed(found)
+    _grid = field_validator("grid", mode="before")(numbers_listed)
 
     @field_validator("grid")
     @classmethod
-    def _ascending(cls, found: list[float]) -> list[float]:
-        if not all(math.isfinite(one) and 0 <= one <= HIGHEST for one in found):
+    def _ascending(cls, found: list[float | str]) -> list[float | str]:
+        """All numbers by now."""
+        grid = [float(one) for one in found]
+        if not all(math.isfinite(one) and 0 <= one <= HIGHEST for one in grid):
             raise ValueError(f"expected temperatures from 0 to {HIGHEST:g}")
-        if any(first >= second for first, second in pairwise(found)):
+        if any(first >= second for first, second in pairwise(grid)):
             raise ValueError("expected temperatures in ascending order, each once, for example 0,0.5,1")
         return found
+
+    @property
+    def temperatures(self) -> list[float]:
+        """The grid."""
+        return [float(one) for one in self.grid]

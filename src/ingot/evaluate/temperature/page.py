@@ -34,15 +34,18 @@ def _curves(options: TuneTemperatureOptions, decision: Decision, scores: Scores,
     marked = "" if chosen is None else text("temperature-marked", temperature=f"{chosen:g}")
     if scores.single is not None and scores.majority is not None:
         _, _, single, most = _shares(options)
-        series = [_accuracy(single, options.grid, scores.single), _accuracy(most, options.grid, scores.majority)]
+        series = [
+            _accuracy(single, options.temperatures, scores.single),
+            _accuracy(most, options.temperatures, scores.majority),
+        ]
         if chosen is not None:
-            place = options.grid.index(chosen)
+            place = options.temperatures.index(chosen)
             right = 100 * float(scores.by(options.aim)[:, place].mean())
             series.append(Series(name=text("temperature-chosen"), x=[chosen], y=[right]))
         yield Plot(title=text("temperature-plot-right"), kind="line", series=series, x_label=text("temperature"),
                    y_label="%", note=f"{text('evaluate-95')} {marked}".strip())  # fmt: skip
-    warm = [place for place, one in enumerate(options.grid) if one > 0 and scores.entropy[:, place].mean() > 0]
-    x = [options.grid[place] for place in warm]
+    warm = [place for place, one in enumerate(options.temperatures) if one > 0 and scores.entropy[:, place].mean() > 0]
+    x = [options.temperatures[place] for place in warm]
     cells = [cell(mean_interval(scores.entropy[:, place])) for place in warm]
     y, low, high = bounds(cells)
     if warm:
@@ -57,7 +60,7 @@ def _accuracy(name: str, grid: Sequence[float], values: Values) -> Series:
 
 
 def _table(options: TuneTemperatureOptions, decision: Decision, scores: Scores, halves: Halves) -> Table:
-    columns = {text("temperature"): [*map(_plain, options.grid)]} | _right(options, decision, scores, halves)
+    columns = {text("temperature"): [*map(_plain, options.temperatures)]} | _right(options, decision, scores, halves)
     columns[text("temperature-nats")] = [float(column.mean()) for column in scores.entropy.T]
     columns[text("temperature-cut")] = [float(column.mean()) for column in scores.cut.T]
     columns[text("temperature-tokens")] = [float(column.mean()) for column in scores.tokens.T]
@@ -85,7 +88,7 @@ def _right(
     first, second, single, most = _shares(options)
     found: dict[str, list[Cell]] = {first: [cell(share(column)) for column in values[halves[0]].T]}
     if decision.standing is not None:
-        found[text("temperature-standing")] = [_standing(decision, place) for place in range(len(options.grid))]
+        found[text("temperature-standing")] = [_standing(decision, place) for place in range(len(options.temperatures))]
     return found | {
         second: [cell(share(column)) for column in values[halves[1]].T],
         single: [cell(share(column)) for column in scores.single.T],

@@ -75,11 +75,11 @@ def tune_temperature(options: TuneTemperatureOptions) -> Tuned:
         warn_if_turns_do_not_end(model)
     rows, kept = _samples(options, model, items)
     parts = halves(items, options.seed)
-    scores = score(rows, items, options.grid)
+    scores = score(rows, items, options.temperatures)
     if by_answers:
-        decision = by_labels(scores, parts, options.grid, options.aim, options.seed)
+        decision = by_labels(scores, parts, options.temperatures, options.aim, options.seed)
     else:
-        decision = by_entropy(scores, parts, options.grid, options.seed)
+        decision = by_entropy(scores, parts, options.temperatures, options.seed)
     tuned = _written(options, model, decision, build(options, model.name, decision, scores, parts), rows, started)
     kept.remove()
     _tell(options, tuned, scores)
@@ -104,8 +104,8 @@ def _check_enough(options: TuneTemperatureOptions, items: Sequence[Item], by_ans
     least = FEWEST_LABELLED if by_answers else FEWEST_PROMPTS
     if len(items) < least:
         raise fail("temperature-few", path=options.task, found=len(items), least=least)
-    if not by_answers and sum(one > 0 for one in options.grid) < FEWEST:
-        raise fail("temperature-grid", found=", ".join(f"{one:g}" for one in options.grid), least=FEWEST)
+    if not by_answers and sum(one > 0 for one in options.temperatures) < FEWEST:
+        raise fail("temperature-grid", found=", ".join(f"{one:g}" for one in options.temperatures), least=FEWEST)
     if not by_answers and "aim" in options.model_fields_set:
         raise fail("temperature-aim")
 
@@ -117,8 +117,8 @@ def _samples(options: TuneTemperatureOptions, model: LanguageModel, items: list[
     rows = kept.begin(_identity(options, model), options.resume)
     number = {item.id: place for place, item in enumerate(items)}
     done = {Job(number[row["id"]], row["temperature"], row["sample"]) for row in rows}
-    wanted = [job for job in jobs(len(items), options.grid, options.samples) if job not in done]
-    say("temperature-plan", questions=len(items), temperatures=len(options.grid), samples=options.samples,
+    wanted = [job for job in jobs(len(items), options.temperatures, options.samples) if job not in done]
+    say("temperature-plan", questions=len(items), temperatures=len(options.temperatures), samples=options.samples,
         wanted=len(wanted), done=len(done))  # fmt: skip
 
     def sampling(job: Job) -> Sampling:
@@ -126,7 +126,7 @@ def _samples(options: TuneTemperatureOptions, model: LanguageModel, items: list[
         return Sampling(temperature=job.temperature, seed=seed, max_tokens=options.max_tokens)
 
     rows += ask(model, items, prompts, wanted, sampling, options.slots, kept.add)
-    order = {job: place for place, job in enumerate(jobs(len(items), options.grid, options.samples))}
+    order = {job: place for place, job in enumerate(jobs(len(items), options.temperatures, options.samples))}
     return sorted(rows, key=lambda row: order[Job(number[row["id"]], row["temperature"], row["sample"])]), kept
 
 
@@ -147,7 +147,7 @@ def _written(
     out = options.out if decision.temperature is not None else None
     report = None if options.report is None else page.write(options.report, {"samples.jsonl": dump_rows(rows)})
     if out is not None:
-        evidence = {"method": "labels" if decision.standing else "entropy", "grid": options.grid,
+        evidence = {"method": "labels" if decision.standing else "entropy", "grid": options.temperatures,
                     "samples": options.samples, "seed": options.seed, "task": path_digest(options.task),
                     "model": model.model_dir.digest, **decision.evidence}  # fmt: skip
         parent = model.model_dir
