@@ -4,11 +4,12 @@ The logarithm of the mean entropy a token, as a function of the temperature, is 
 it turns, noise begins to breed noise (Du, Yang and Welleck, "Optimizing Temperature for Language Models with
 Multi-Sample Inference", ICML 2025, arXiv 2502.05234). They found that temperature near the best for majority voting.
 
-As they do, the second derivative is the difference quotient of difference quotients, and the turning point is the first
-temperature where it is positive. Unlike theirs, it must be negative or 0 just before: a curve that is convex from the
-beginning does not turn. How far the point can be trusted is asked of the bootstrap: prompts are drawn anew, and it is
-found again. It cannot be told where there is no turning point, where more than LOST of the draws have none, or where
-the middle 95 % of them lie further than WIDEST apart.
+As they do, the second derivative is the difference quotient of difference quotients. They take the first temperature
+where it is positive, which noise makes too low; here it is the temperature that best parts a concave beginning from a
+convex end, which is the same where the curve is smooth: the sum of second derivatives from it on, less the sum of those
+before, is the largest. How far that can be trusted is asked of the bootstrap: prompts are drawn anew, and it is found
+again. It cannot be told where there is no turning point, where more than LOST of the draws have none, or where the
+middle 95 % of them lie further than WIDEST apart.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ WIDEST = 0.4
 """Four steps of the usual grid: wide enough for a neighbour on both sides, too narrow for half of the range."""
 RESAMPLES = 2000
 FEWEST = 5
-"""Temperatures that two difference quotients need for one place with a neighbour."""
+"""Temperatures that two difference quotients need for a beginning and an end."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,11 @@ def turning_place(temperatures: Sequence[float], entropies_K: Values) -> int | N
     if len(usable) < FEWEST:
         return None
     x = np.array([temperatures[place] for place in usable])
-    bend = np.gradient(np.gradient(np.log(entropies_K[usable]), x), x)
-    for at in range(2, len(usable) - 1):
-        if bend[at - 1] <= 0 < bend[at]:
-            return usable[at]
-    return None
+    bend = np.gradient(np.gradient(np.log(entropies_K[usable]), x), x)[1:-1]
+    before = bend.cumsum()[:-1]
+    after = bend.sum() - before
+    at = int((after - before).argmax())
+    return usable[at + 2] if before[at] < 0 < after[at] else None
 
 
 def turn(temperatures: Sequence[float], entropies_QK: Values, seed: int) -> Turning:
