@@ -134,9 +134,7 @@ def _sequences(body: SamplingBody, prompt: Given, served: Served, where: str) ->
         raise _no_room(prompt, served.reader, wanted, where)
     if (body.min_tokens or 0) > wanted:
         raise refuse("http-conflict", param="min_tokens", other="max_tokens")
-    sampling = body.sampling(wanted)
-    if body.temperature is None:
-        sampling = sampling.model_copy(update={"temperature": served.temperature})
+    sampling = body.sampling(wanted, served.temperature)
     _check_ids(sampling, served)
     for number in range(body.num_answers):
         yield prompt, sampling.numbered(number)
