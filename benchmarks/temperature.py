@@ -127,8 +127,8 @@ def rounded(values: Values) -> list[float]:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--questions", type=int, default=64, help="that tune, and as many that check")
-    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--questions", type=int, default=48, help="that tune, and as many that check")
+    parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--max-tokens", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))

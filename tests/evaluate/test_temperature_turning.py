@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ingot.evaluate.statistics import Values
-from ingot.evaluate.temperature.turning import LOST, WIDEST, turn, turning_place
+from ingot.evaluate.statistics import Interval, Values
+from ingot.evaluate.temperature.turning import LOST, WIDEST, Turning, turn, turning_place
 
 GRID = [step / 10 for step in range(16)]
 
@@ -72,6 +72,15 @@ def test_many_like_prompts_are_clear() -> None:
 def test_noise_is_said_to_be_unclear() -> None:
     unclear = sum(not turn(GRID, several(curve(0.75), 10, 0.5, seed), 0).is_clear for seed in range(10))
     assert unclear >= 8
+
+
+@pytest.mark.parametrize(
+    ("place", "low", "high", "lost", "clear"),
+    [(8, 0.6, 1.0, 0.0, True), (8, 0.5, 1.0, 0.0, False), (8, 0.8, 0.8, 0.05, True), (8, 0.8, 0.8, 0.06, False),
+     (None, 0.8, 0.8, 0.0, False)],
+)  # fmt: skip
+def test_what_is_clear(place: int | None, low: float, high: float, lost: float, clear: bool) -> None:
+    assert Turning(place, Interval(0.8, low, high), lost).is_clear is clear
 
 
 def test_same_seed_same_interval() -> None:

@@ -10,8 +10,9 @@ temperature gets right and one that only the other (Agresti and Min, Statistics 
 be picked after looking: where all temperatures are equally good, one of them is out in at most LEVEL of all cases. If
 none is out, it cannot be told.
 
-Among those that are left, the lowest is chosen that is within one standard error of the best (Breiman et al. 1984):
-where accuracy says nothing against it, a lower temperature gives answers that repeat.
+Among those that are left, accuracies are smoothed over neighbours of the grid, for they hardly differ and noise would
+pick the luckiest; then the lowest is chosen that is within one standard error of the best (Breiman et al. 1984): where
+accuracy says nothing against it, a lower temperature gives answers that repeat.
 """
 
 from __future__ import annotations
@@ -55,8 +56,20 @@ def stand(scores_QK: Values, seed: int) -> Standing:
     critical = _critical(scores_QK, pair_errors(scores_QK), seed)
     behind_K = means_K[best] - means_K
     kept = [place for place, gap in enumerate(behind_K) if gap <= critical * errors_KK[best, place]]
-    near = [place for place in kept if behind_K[place] <= errors_KK[best, place]]
-    return Standing(means_K, best, kept, None if len(kept) == len(means_K) else min(near), critical)
+    chosen = None if len(kept) == len(means_K) else _choose(scores_QK, kept)
+    return Standing(means_K, best, kept, chosen, critical)
+
+
+def _choose(scores_QK: Values, kept: list[int]) -> int:
+    """The lowest of `kept` within one standard error of the best of them, each smoothed with its neighbours in `kept`:
+    two parts its own, one part of either."""
+    smooth_QK = np.array(scores_QK)
+    for place in kept:
+        parts = [place, place, *(other for other in (place - 1, place + 1) if other in kept)]
+        smooth_QK[:, place] = scores_QK[:, parts].mean(1)
+    means_K, errors_KK = smooth_QK.mean(0), pair_errors(smooth_QK, IMAGINED)
+    best = max(kept, key=lambda place: float(means_K[place]))
+    return min(place for place in kept if means_K[best] - means_K[place] <= errors_KK[best, place])
 
 
 def pair_errors(scores_QK: Values, imagined: float = 0.0) -> Values:
