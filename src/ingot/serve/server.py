@@ -26,7 +26,7 @@ from ingot.core.progress import say, warn
 from ingot.guard.guard import Guard
 from ingot.infer.engine import Engine
 from ingot.infer.opened import open_model
-from ingot.infer.prompts import warn_of_settings
+from ingot.infer.prompts import temperature_of, warn_of_settings
 from ingot.infer.reader import Reader
 from ingot.serve.app import Api
 from ingot.serve.gate import Keys
@@ -90,6 +90,7 @@ def run(options: ServeOptions, listener: socket.socket) -> Session:
         guard=guard,
         fingerprint=_fingerprint([parent.hallmark for parent in model.parents]),
         created=int(time.time()),
+        temperature=temperature_of(model, None, Served.temperature),
     )
     limits = options.limits
     engine = Engine(model, options.slots, memory=options.cache, speculation=options.speculation)
