@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import field_validator
 
 from ingot.core.options import Options, argument, numbers_listed, option, required
+from ingot.infer.options import Weights
 
 GRID = tuple(step / 10 for step in range(16))
 """0 to 1.5: below, the most likely token; above, text of small models is noise."""
@@ -40,7 +41,8 @@ class TuneTemperatureOptions(Options):
     seed: int = option(0, "of the samples, of the halves of the questions and of the bootstrap", ge=0, lt=2**31)
     resume: bool = option(False, "go on with samples that an unfinished run of the same options left")
     slots: int = option(32, "how many sequences run at once; changes speed and memory, not results", ge=1, le=1024)
-    device: str = option("cpu", "where to run: cpu, cuda, cuda:1")
+    place: str = option("cpu", "where to run: cpu, cuda, cuda:1, 2xcuda, auto, or sizes such as cuda=8GiB,cpu=4GiB")
+    weights: Weights = option("auto", "layers multiply by: dense, int8 or int4; auto: the codes a directory stores")
 
     _grid = field_validator("grid", mode="before")(numbers_listed)
 

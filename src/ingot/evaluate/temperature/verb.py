@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ingot.adapt.load import LanguageModel, load
+from ingot.adapt.load import LanguageModel
 from ingot.core.errors import fail
 from ingot.core.files import path_digest, refuse_nonempty
 from ingot.core.model_dir import split_reference
@@ -30,6 +30,7 @@ from ingot.evaluate.temperature.page import build
 from ingot.evaluate.temperature.scores import Scores, score
 from ingot.evaluate.temperature.turning import FEWEST
 from ingot.evaluate.temperature.write import write
+from ingot.infer.opened import open_model
 from ingot.infer.options import Sampling
 from ingot.infer.prompts import warn_if_turns_do_not_end, warn_of_settings
 
@@ -69,7 +70,7 @@ def tune_temperature(options: TuneTemperatureOptions) -> Tuned:
     items = read_items(options.task, options.limit, options.seed)
     by_answers = labelled(items, options.task, options.method)
     _check_enough(options, items, by_answers)
-    model = load(options.model, options.device)
+    model = open_model(options.model, options.place, options.weights)
     warn_of_settings(model)
     if options.chat:
         warn_if_turns_do_not_end(model)
