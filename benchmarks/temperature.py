@@ -113,7 +113,6 @@ def measure(task: str, model: Path, work: Path, args: argparse.Namespace) -> dic
         "entropy": by_entropy(scores, parts, GRID, args.seed),
     }
     found: dict[str, Any] = {f"accuracy, {aim}": rounded(fresh.by(aim).mean(0)) for aim in AIMS}
-    found["entropy"] = rounded(scores.entropy.mean(0))
     for way, decision in decisions.items():
         aims = [aim for aim in AIMS if aim in way] or AIMS
         found[way] = {aim: held(decision.temperature, fresh.by(aim)) for aim in aims} | {"said": decision.sentence}

@@ -234,7 +234,7 @@ def test_controls_that_do_not_fit_together_are_refused_by_name(
     """As the engine's own check of a whole request says it."""
     body = ChatBody.model_validate({"model": "tiny", "messages": HELLO, "min_tokens": 9, "top_k": 3})
     with pytest.raises(ApiError) as refused:
-        body.sampling(5)
+        body.sampling(5, 1.0)
     assert (refused.value.kind.status, refused.value.param) == (400, "min_tokens")
     assert "min_tokens 9 is more than max_tokens 5" in refused.value.message
 

@@ -89,10 +89,9 @@ class SamplingBody(_Controls):  # type: ignore[misc]
         """The engine's controls: what was given, else this temperature and the engine's own defaults. Raises ApiError
         where they do not fit together."""
         given = {name: value for name in _FIELDS if (value := getattr(self, name)) is not None}
-        given = {"temperature": temperature} | given
         try:
             return Sampling(
-                **given,
+                **{"temperature": temperature} | given,
                 max_tokens=max_tokens,
                 logprobs=self.num_logprobs,
                 prompt_logprobs=self.num_prompt_logprobs,
