@@ -20,6 +20,17 @@ HIGHEST = 10.0
 Aim = Literal["single", "majority"]
 
 
+class TemperatureMachine(Options):
+    """Where the samples are drawn."""
+
+    place: str = option(
+        "cpu", "where to run: cpu, cuda, cuda:1, 2xcuda, auto, or sizes such as cuda=8GiB,cpu=4GiB", plain=True
+    )
+    weights: Weights = option(
+        "auto", "layers multiply by: dense, int8 or int4; auto: the codes a directory stores", plain=True
+    )
+
+
 class TuneTemperatureOptions(Options):
     """Options of `tune-temperature`."""
 
@@ -41,8 +52,7 @@ class TuneTemperatureOptions(Options):
     seed: int = option(0, "of the samples, of the halves of the questions and of the bootstrap", ge=0, lt=2**31)
     resume: bool = option(False, "go on with samples that an unfinished run of the same options left")
     slots: int = option(32, "how many sequences run at once; changes speed and memory, not results", ge=1, le=1024)
-    place: str = option("cpu", "where to run: cpu, cuda, cuda:1, 2xcuda, auto, or sizes such as cuda=8GiB,cpu=4GiB")
-    weights: Weights = option("auto", "layers multiply by: dense, int8 or int4; auto: the codes a directory stores")
+    machine: TemperatureMachine = option(TemperatureMachine(), "where it runs, and with which weights")
 
     _grid = field_validator("grid", mode="before")(numbers_listed)
 

@@ -70,7 +70,7 @@ def tune_temperature(options: TuneTemperatureOptions) -> Tuned:
     items = read_items(options.task, options.limit, options.seed)
     by_answers = labelled(items, options.task, options.method)
     _check_enough(options, items, by_answers)
-    model = open_model(options.model, options.place, options.weights)
+    model = open_model(options.model, options.machine.place, options.machine.weights)
     warn_of_settings(model)
     if options.chat:
         warn_if_turns_do_not_end(model)
@@ -134,6 +134,7 @@ def _samples(options: TuneTemperatureOptions, model: LanguageModel, items: list[
 def _identity(options: TuneTemperatureOptions, model: LanguageModel) -> dict[str, Any]:
     """What must be the same for samples to go together."""
     kept = options.model_dump(mode="json", include={"grid", "samples", "limit", "max_tokens", "chat", "seed"})
+    kept["weights"] = options.machine.weights
     return kept | {"task": path_digest(options.task), "model": [parent.digest for parent in model.parents]}
 
 
