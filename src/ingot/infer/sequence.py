@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Hashable
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -183,6 +184,15 @@ class Sequence:
         if self._matcher is None or request.forced is not None:
             return request
         return replace(request, grammar=self._matcher.allowed())
+
+    def fork(self) -> Sequence:
+        """A text that goes on from here by itself and says nothing. It lies in the same blocks, which its owner must hold
+        for it. Not of a request whose texts are watched or constrained."""
+        assert self._matcher is None
+        other = copy(self)
+        other.tokens, other.blocks = list(self.tokens), list(self.blocks)
+        other._state, other._decoder, other._pieces = self._state.fork(), None, []
+        return other
 
     def accept(self, token_id: int, logprobs: TokenLogprobs | None, surprise: float | None = None) -> Event:
         """Take the next token; finish if it ends the sequence. `surprise`: what Mirostat steers by, in bits."""
