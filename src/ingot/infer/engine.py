@@ -23,9 +23,9 @@ from torch import Tensor
 
 from ingot.adapt.load import LanguageModel
 from ingot.adapt.methods import length_in_front
-from ingot.core.errors import IngotError, fail
+from ingot.core.errors import fail
 from ingot.core.progress import progress
-from ingot.infer.answer import AnswerDecoder
+from ingot.infer.answer import AnswerDecoder, tokenizer_of
 from ingot.infer.capacity import count_blocks, kv_dtype
 from ingot.infer.constraint.compile import Constraints
 from ingot.infer.constraint.matcher import Matcher
@@ -41,7 +41,6 @@ from ingot.infer.speculation.options import Speculation
 from ingot.infer.speculation.proposer import Proposer, make_proposer
 from ingot.infer.steering.combine import Combiner, Drawable, negative_prompt
 from ingot.infer.steering.dola import earlier_layers
-from ingot.text.tokenizer import Tokenizer
 
 PREFILL_TOKENS = 512
 """Prompt tokens read in one step where nobody writes."""
@@ -65,7 +64,7 @@ class Engine:
         self.model = model
         self.num_slots = num_slots
         self.reader = Reader.of(model)
-        self.tokenizer = _tokenizer(model)
+        self.tokenizer = tokenizer_of(model)
         self.constraints = None if self.tokenizer is None else Constraints(self.tokenizer)
         memory = memory or Memory()
         num_blocks, num_source_blocks = count_blocks(memory, model, num_slots)
@@ -124,7 +123,11 @@ class Engine:
             raise fail("cache-too-small", found=sum(len(s.ids) for s in starts), limit=self.scheduler.capacity)
         room = min(fitting, *(self.reader.room(text) for text in texts))
         acting = None if adapters is None else self.model.active.chosen(adapters)
-        decoder, limit, generation = self._decoder(starts[0]), min(room, sampling.max_tokens or room), self.model.generation
+        decoder, limit, generation = (
+            self._decoder(starts[0]),
+            min(room, sampling.max_tokens or room),
+            self.model.generation,
+        )
         roots = [self._root(start, salt, acting) for start in starts]
         sequence = Sequence(
             self._submitted, starts[0], sampling, generation, limit, decoder, roots[0], acting,
@@ -332,16 +335,6 @@ def likely(logprobs_V: Tensor, token: int, count: int) -> TokenLogprobs:
     pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     largest = sorted(((other, value) for other, value in pairs if value > -inf), key=lambda pair: (-pair[1], pair[0]))
     return TokenLogprobs(token, float(logprobs_V[token]), tuple(largest))
-
-
-def _tokenizer(model: LanguageModel) -> Tokenizer | None:
-    """None for a directory without one: its sequences have tokens and no text."""
-    try:
-        return model.tokenizer
-    except IngotError as error:
-        if error.code != "no-tokenizer":
-            raise
-        return None
 
 
 def _ignore(completed: float, note: str = "") -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ingot.infer.blocks import BLOCK, Blocks, blocks_for
-from ingot.infer.runner import TorchRunner
+from ingot.infer.runner import Runner
 from ingot.infer.sequence import Sequence
 from ingot.infer.spans import read_fronts, read_sources, span_of
 
@@ -23,7 +23,7 @@ AT_ONCE = 512
 class Branches:
     """`front`: positions that adapters may take in front of every text. most_held: of blocks, at any time so far."""
 
-    def __init__(self, runner: TorchRunner, num_blocks: int, num_source_blocks: int, front: int) -> None:
+    def __init__(self, runner: Runner, num_blocks: int, num_source_blocks: int, front: int) -> None:
         self.runner, self.front = runner, front
         self.blocks = Blocks(num_blocks)
         self.source_blocks = Blocks(num_source_blocks)

@@ -23,15 +23,16 @@ from torch import Tensor
 
 from ingot.adapt.load import LanguageModel
 from ingot.adapt.methods import length_in_front
-from ingot.core.errors import IngotError, fail
+from ingot.core.errors import fail
 from ingot.core.progress import progress
-from ingot.infer.answer import AnswerDecoder
+from ingot.infer.answer import AnswerDecoder, tokenizer_of
 from ingot.infer.blocks import BLOCK, blocks_for
 from ingot.infer.capacity import count_blocks, kv_dtype
 from ingot.infer.memory import Memory
 from ingot.infer.options import Sampling
 from ingot.infer.reader import Prompt, Reader, Start
-from ingot.infer.runner import TorchRunner
+from ingot.infer.runners import make_runner
+from ingot.infer.sampling.check import check as check_sampling
 from ingot.infer.search.beam import beam, diverse
 from ingot.infer.search.best import Answer, Ask, Found, Steps
 from ingot.infer.search.branches import Branches
@@ -47,7 +48,7 @@ SEARCHES: dict[str, Callable[[Sequence, Search, Branches], Steps]] = {
 
 CONTROLS = frozenset({
     "max_tokens", "min_tokens", "ignore_eos", "repetition_penalty", "presence_penalty", "frequency_penalty",
-    "logit_bias",
+    "penalty_last_n", "logit_bias", "allowed_token_ids", "stop_token_ids",
 })  # fmt: skip
 """Controls of a request that act in a search."""
 
@@ -69,10 +70,10 @@ class Searcher:
 
     def __init__(self, model: LanguageModel, options: Search, num_slots: int = 8, memory: Memory | None = None) -> None:
         self.model, self.options = model, options
-        self.reader = Reader.of(model)
+        self.reader, self.tokenizer = Reader.of(model), tokenizer_of(model)
         memory, self.at_once = memory or Memory(), max(1, num_slots // options.width)
         num_blocks, num_source_blocks = count_blocks(memory, model, self.at_once * options.width)
-        self.runner = TorchRunner(model, num_blocks, num_source_blocks, kv_dtype(memory, model))
+        self.runner = make_runner(model, num_blocks, num_source_blocks, kv_dtype(memory, model))
         self.branches = Branches(self.runner, num_blocks, num_source_blocks, length_in_front(model.network))
 
     def root(self, number: int, prompt: Prompt, sampling: Sampling) -> Sequence:
@@ -83,7 +84,14 @@ class Searcher:
         if fitting < 1:
             raise fail("cache-too-small", found=len(start.ids), limit=len(start.ids) + fitting)
         room = min(self.reader.room(prompt), fitting)
-        return Sequence(number, start, sampling, self.model.generation, min(room, sampling.max_tokens or room), None)
+        return self.text(number, start, sampling, min(room, sampling.max_tokens or room))
+
+    def text(self, number: int, start: Start, sampling: Sampling, limit: int) -> Sequence:
+        """A text that begins so, and has words where the model has a tokenizer."""
+        decoder = None
+        if self.tokenizer is not None:
+            decoder = AnswerDecoder(self.tokenizer, start.ids, self.reader.sentinels(self.tokenizer))
+        return Sequence(number, start, sampling, self.model.generation, limit, decoder)
 
     @torch.inference_mode()
     def run(self, roots: List[Sequence], advance: Callable[[float], None]) -> list[list[Found]]:
@@ -156,8 +164,9 @@ def search(
     """What is found for each prompt, the best first. Every prompt is checked before the first is read. Raises
     `not-in-search` for controls that a search cannot follow, `token-outside`, what `Searcher` raises."""
     sampling = sampling or Sampling()
-    check(options, sampling, model)
+    check(options, sampling)
     searcher = Searcher(model, options, num_slots, memory)
+    check_sampling(sampling, model.config.vocab_size, searcher.tokenizer, model.model_dir.path)
     read = [searcher.reader.text(model.tokenizer, given) if isinstance(given, str) else given for given in prompts]
     roots = [searcher.root(number, Prompt.of(prompt), sampling) for number, prompt in enumerate(read)]
     with progress(label, len(roots)) if label else nullcontext(_ignore) as advance:
@@ -165,39 +174,22 @@ def search(
     return [[_told(searcher, each) for each in own[: options.results]] for own in found]
 
 
-def check(options: Search, sampling: Sampling, model: LanguageModel) -> None:
+def check(options: Search, sampling: Sampling) -> None:
     """Refuse what a search cannot follow."""
     if options.kind == "off":
         raise fail("search-is-off", kinds=", ".join(SEARCHES))
     for name, field in Sampling.model_fields.items():
         if name not in CONTROLS and getattr(sampling, name) != field.get_default(call_default_factory=True):
             raise fail("not-in-search", name=name, kind=options.kind)
-    outside = [token for token in sampling.logit_bias if token >= model.config.vocab_size]
-    if outside:
-        raise fail("token-outside", where="logit_bias", found=outside[0], size=model.config.vocab_size)
 
 
 def _told(searcher: Searcher, found: Found) -> Found:
     """The same answer with its text."""
     silent = found.sequence
-    decoder = _decoder(searcher, silent.start)
-    told = Sequence(
-        silent.id, silent.start, silent.sampling, searcher.model.generation, len(silent.tokens) + silent.room, decoder
-    )
+    told = searcher.text(silent.id, silent.start, silent.sampling, len(silent.tokens) + silent.room)
     for token in silent.tokens:
         told.accept(token, None)
     return Found(told, found.score)
-
-
-def _decoder(searcher: Searcher, start: Start) -> AnswerDecoder | None:
-    """None for a directory without a tokenizer: its answers have tokens and no text."""
-    try:
-        tokenizer = searcher.model.tokenizer
-    except IngotError as error:
-        if error.code != "no-tokenizer":
-            raise
-        return None
-    return AnswerDecoder(tokenizer, start.ids, searcher.reader.sentinels(tokenizer))
 
 
 def _ignore(completed: float, note: str = "") -> None:

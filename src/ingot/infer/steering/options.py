@@ -33,7 +33,7 @@ class Steering(Options):
     model_config = ConfigDict(allow_inf_nan=False)
 
     dola_layers: Layers | None = option(
-        None, "DoLa: contrast the last layer with the one of these that differs most: low, high, or numbers (0: none)"
+        None, "DoLa: contrast the last layer with the most different of these: low, high, or numbers (0: the embedding)"
     )
     dola_relative_top: float = option(
         0.1, "DoLa: drop tokens less likely than this share of the last layer's most likely one", gt=0, le=1
