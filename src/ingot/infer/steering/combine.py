@@ -41,19 +41,12 @@ class Drawable:
         return Drawable(sequences, raw_RV, raw_RV if self.steered_RV is self.raw_RV else self.steered_RV[rows])
 
 
-@dataclass(frozen=True)
-class _Held:
-    """A text's logits, and the blocks it lay in then: whoever gave them up has to read again."""
-
-    blocks: list[int]
-    logits_RV: Tensor
-
-
 class Combiner:
-    """One for an engine: it keeps what waits for its companion."""
+    """One for an engine: it keeps what waits for its companion. That is no less true of a text that gave up its blocks
+    meanwhile: its tokens are the same."""
 
     def __init__(self) -> None:
-        self._held: WeakKeyDictionary[Sequence, _Held] = WeakKeyDictionary()
+        self._held: WeakKeyDictionary[Sequence, Tensor] = WeakKeyDictionary()
 
     def combine(self, ready: list[Sequence], logits_RV: Tensor) -> Drawable:
         if not any(sequence.taps or sequence.pair for sequence in ready):
@@ -75,12 +68,11 @@ class Combiner:
 
     def _pair(self, sequence: Sequence, logits_RV: Tensor) -> tuple[Sequence, Tensor, Tensor] | None:
         """The text that draws, its own logits and the guided ones, once both have been read."""
-        self._held[sequence] = _Held(sequence.blocks, logits_RV)
-        held = [self._held.get(each) for each in sequence.pair]
-        if any(kept is None or kept.blocks is not each.blocks for kept, each in zip(held, sequence.pair, strict=True)):
+        self._held[sequence] = logits_RV
+        if any(each not in self._held for each in sequence.pair):
             return None
         leader = sequence.pair[0]
-        wanted_RV, unwanted_RV = (self._held.pop(each).logits_RV for each in sequence.pair)
+        wanted_RV, unwanted_RV = (self._held.pop(each) for each in sequence.pair)
         return leader, wanted_RV, guided(wanted_RV, unwanted_RV, leader.sampling.guidance_scale)
 
 
