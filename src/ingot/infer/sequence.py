@@ -186,8 +186,8 @@ class Sequence:
         return replace(request, grammar=self._matcher.allowed())
 
     def fork(self) -> Sequence:
-        """A text that goes on from here by itself and says nothing. It lies in the same blocks, which its owner must hold
-        for it. Not of a request whose texts are watched or constrained."""
+        """A text that goes on from here by itself and says nothing. It lies in the same blocks, which its owner must
+        hold for it. Not of a request whose texts are watched or constrained."""
         assert self._matcher is None
         other = copy(self)
         other.tokens, other.blocks = list(self.tokens), list(self.blocks)
