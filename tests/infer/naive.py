@@ -1,5 +1,7 @@
 """Generation again, obviously right: the whole text through the model for every token, drawn from the definitions."""
 
+from collections.abc import Callable
+
 import numpy as np
 from reference_sampling import completing, distribution, repeats
 
@@ -11,10 +13,16 @@ from ingot.text.stream import byte_alphabet
 
 
 def naive_generate(
-    model: LanguageModel, prompt: list[int], sampling: Sampling, seed: int, prefix: int | None = None
+    model: LanguageModel,
+    prompt: list[int],
+    sampling: Sampling,
+    seed: int,
+    prefix: int | None = None,
+    steered: Callable[[list[int]], np.ndarray] | None = None,
 ) -> list[int]:
     """Token ids, an end token included; stop strings are not looked at. `prefix`: how much of the prompt an encoder, or
-    a decoder that can, reads in both directions; None: all."""
+    a decoder that can, reads in both directions; None: all. `steered`: the logits behind an answer, where they are not
+    the model's own."""
     split = len(prompt) if prefix is None else prefix
     has_source, both_ways = isinstance(model.network, EncoderDecoder), model.config.prefix_lm
     read = [model.start_id, *prompt[split:]] if has_source else prompt
@@ -25,8 +33,12 @@ def naive_generate(
     room = model.max_length - len(read)
     limit = min(room, sampling.max_tokens or room)
     while len(answer) < limit:
-        found = model.logits([[*read, *answer]], [prompt[:split]] if has_source else None, split if both_ways else 0)
-        logits = constrained(model, found[0, -1].double().numpy(), sampling, len(read), len(answer), limit)
+        if steered is None:
+            source = [prompt[:split]] if has_source else None
+            found = model.logits([[*read, *answer]], source, split if both_ways else 0)[0, -1].double().numpy()
+        else:
+            found = steered(answer)
+        logits = constrained(model, found, sampling, len(read), len(answer), limit)
         remembered = {
             "repeats": repeats(sampling, read + answer, written),
             "forbidden": completing(sampling.bad_words, answer, written),

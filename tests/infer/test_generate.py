@@ -20,7 +20,10 @@ from ingot.infer.generate import GenerateOptions
 from ingot.infer.memory import Memory
 from ingot.infer.options import CommonSampling, RareSampling
 from ingot.infer.sampling import Sampling
+from ingot.infer.search.options import Search
+from ingot.infer.search.search import search
 from ingot.infer.speculation.options import Speculation
+from ingot.infer.steering.options import Steering
 from ingot.infer.terminal import write
 from ingot.text.chat import render
 
@@ -188,6 +191,7 @@ def test_the_best_answers_are_those_of_the_highest_mean_log_probability(path: st
 
 def test_every_option_is_covered() -> None:
     elsewhere = {*Memory.model_fields, *Speculation.model_fields}  # test_sharing.py
+    elsewhere |= {*Steering.model_fields, *Search.model_fields}  # test_steering.py, test_search.py
     own = {"model", "prompt", "prompts_file", "chat", "out", "slots", "place", "n", "best_of"}
     covered = {*COMMON, *RARE, *own, *groups(), *elsewhere}
     assert set(GenerateOptions.model_fields).union(*groups().values()) == covered
@@ -199,6 +203,68 @@ def groups() -> dict[str, list[str]]:
     kinds = {name: field.annotation for name, field in GenerateOptions.model_fields.items()}
     return {name: list(kind.model_fields) for name, kind in kinds.items()
             if isinstance(kind, type) and issubclass(kind, Options)}  # fmt: skip
+
+
+def test_a_search_shows_and_writes_what_it_found(
+    tiny: Tiny, path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["generate", path, "--prompt", "the cat", "--max-tokens", "6", "--search.kind", "diverse",
+             "--search.results", "2", "--rare.repetition-penalty", "1.2"]  # fmt: skip
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    own = Sampling(max_tokens=6, repetition_penalty=1.2)
+    options = Search(kind="diverse", results=2)
+    (expected,) = search(tiny(), ["the cat"], options, own)
+    summary = json.loads(out.splitlines()[-1])
+    assert [(each["text"], each["score"]) for each in summary["answers"]] == [
+        (each.sequence.text, each.score) for each in expected
+    ]
+    assert summary["text"] == expected[0].sequence.text
+    assert "seed" not in summary
+    assert out.startswith("".join(visible(each.sequence.text) + "\n" for each in expected))
+    file = tmp_path / "answers.jsonl"
+    (tmp_path / "prompts.txt").write_text("the cat\nhello\n")
+    found = ingot.generate(path, prompts_file=tmp_path / "prompts.txt", out=file, max_tokens=6, search=options,
+                           rare={"repetition_penalty": 1.2})  # fmt: skip
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert rows == found.records()
+    assert [row["prompt"] for row in rows] == ["the cat", "hello"]
+    assert rows[0]["answers"] == summary["answers"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "code"),
+    [
+        (["--search.kind", "beam", "--temperature", "0.5"], "not-in-search"),
+        (["--search.kind", "beam", "--speculation.kind", "lookup"], "not-in-search"),
+        (["--search.kind", "beam", "--steering.dola-layers", "low"], "not-in-search"),
+        (["--search.kind", "beam", "--search.groups", "4"], "options-conflict"),
+        (["--search.beams", "3"], "options-conflict"),
+        (["--steering.negative-prompt", "x"], "options-conflict"),
+        (["--steering.dola-layers", "5"], "layer-outside"),
+        (["--steering.dola-layers", "middle"], "bad-option"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    path: str, flags: list[str], code: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", path, "--prompt", "a", *flags]) == 1
+    assert f"[{code}]" in capsys.readouterr().err
+
+
+def test_steered_answers_are_streamed(tiny: Tiny, path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for flags, given in (
+        (["--steering.dola-layers", "0,1"], {"dola_layers": [0, 1]}),
+        (
+            ["--steering.guidance-scale", "2", "--steering.negative-prompt", "dog"],
+            {"guidance_scale": 2, "negative_prompt": "dog"},
+        ),
+    ):
+        assert main(["generate", path, "--prompt", "the cat", "--seed", "1", "--max-tokens", "9", *flags]) == 0
+        out = capsys.readouterr().out
+        (expected,) = generate(tiny(), ["the cat"], Sampling(seed=1, max_tokens=9, **given))
+        assert json.loads(out.splitlines()[-1])["text"] == expected.text
+        assert out.startswith(visible(expected.text) + "\n{")
 
 
 @pytest.mark.parametrize("language", ["en", "zh-TW"])

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ingot.adapt.load import LanguageModel
+from ingot.core.errors import IngotError
 from ingot.text.spelling import Spelling, spelling_of
 from ingot.text.tokenizer import Tokenizer
 
@@ -57,3 +59,13 @@ def _end(prompt_ids: Sequence[int], special_ids: frozenset[int]) -> Sequence[int
         if prompt_ids[-1 - size] in special_ids:
             return prompt_ids[len(prompt_ids) - size :]
     return prompt_ids[-CONTEXT:]
+
+
+def tokenizer_of(model: LanguageModel) -> Tokenizer | None:
+    """None for a directory without one: its sequences have tokens and no text."""
+    try:
+        return model.tokenizer
+    except IngotError as error:
+        if error.code != "no-tokenizer":
+            raise
+        return None

@@ -23,23 +23,24 @@ from torch import Tensor
 
 from ingot.adapt.load import LanguageModel
 from ingot.adapt.methods import length_in_front
-from ingot.core.errors import IngotError, fail
+from ingot.core.errors import fail
 from ingot.core.progress import progress
-from ingot.infer.answer import AnswerDecoder
+from ingot.infer.answer import AnswerDecoder, tokenizer_of
 from ingot.infer.capacity import count_blocks, kv_dtype
 from ingot.infer.constraint.compile import Constraints
 from ingot.infer.constraint.matcher import Matcher
 from ingot.infer.memory import Memory
 from ingot.infer.reader import Prompt, Reader, Start
-from ingot.infer.runner import Span, TorchRunner
 from ingot.infer.runners import make_runner
 from ingot.infer.sampling import Sampling, sample, surprise
 from ingot.infer.sampling.check import check
 from ingot.infer.scheduler import Counters, Reading, Scheduler
 from ingot.infer.sequence import Event, FinishReason, Sequence, TokenLogprobs
+from ingot.infer.spans import read_fronts, read_sources, span_of
 from ingot.infer.speculation.options import Speculation
 from ingot.infer.speculation.proposer import Proposer, make_proposer
-from ingot.text.tokenizer import Tokenizer
+from ingot.infer.steering.combine import Combiner, Drawable, negative_prompt
+from ingot.infer.steering.dola import earlier_layers
 
 PREFILL_TOKENS = 512
 """Prompt tokens read in one step where nobody writes."""
@@ -63,7 +64,7 @@ class Engine:
         self.model = model
         self.num_slots = num_slots
         self.reader = Reader.of(model)
-        self.tokenizer = _tokenizer(model)
+        self.tokenizer = tokenizer_of(model)
         self.constraints = None if self.tokenizer is None else Constraints(self.tokenizer)
         memory = memory or Memory()
         num_blocks, num_source_blocks = count_blocks(memory, model, num_slots)
@@ -71,6 +72,7 @@ class Engine:
         self.scheduler = Scheduler(num_slots, num_blocks, num_source_blocks, prefill_tokens, self.front)
         self.runner = make_runner(model, num_blocks, num_source_blocks, kv_dtype(memory, model))
         self.proposer: Proposer = make_proposer(speculation or Speculation(), self.runner, num_blocks)
+        self.combiner = Combiner()
         self._submitted = 0
 
     @property
@@ -108,21 +110,34 @@ class Engine:
     ) -> Sequence:
         """Queue a request. Only requests with the same `salt` share what the cache holds. `adapters`: those of the
         model's that act, in its order; None for all. Raises what `Reader.check`, `check`, `State` and
-        `Constraints.compiled` raise, `cache-too-small`, `unknown-adapter`."""
+        `Constraints.compiled` raise, `cache-too-small`, `unknown-adapter`, `guidance-needs-slots`, what DoLa needs."""
         sampling, prompt = sampling or Sampling(), Prompt.of(prompt)
-        self.reader.check(prompt)
         check(sampling, self.model.config.vocab_size, self.tokenizer, self.model.model_dir.path)
-        start = self.reader.start(prompt)
-        fitting = self.scheduler.capacity - len(start.ids)
+        self._check_steering(sampling)
+        texts = [prompt, negative_prompt(self.model, sampling, prompt)] if sampling.is_guided else [prompt]
+        for text in texts:
+            self.reader.check(text)
+        starts = [self.reader.start(text) for text in texts]
+        fitting = self.scheduler.fitting([len(start.ids) for start in starts])
         if fitting < 1:
-            raise fail("cache-too-small", found=len(start.ids), limit=self.scheduler.capacity)
-        room = min(self.reader.room(prompt), fitting)
+            raise fail("cache-too-small", found=sum(len(s.ids) for s in starts), limit=self.scheduler.capacity)
+        room = min(fitting, *(self.reader.room(text) for text in texts))
         acting = None if adapters is None else self.model.active.chosen(adapters)
-        decoder = self._decoder(start)
+        decoder, limit, generation = (
+            self._decoder(starts[0]),
+            min(room, sampling.max_tokens or room),
+            self.model.generation,
+        )
+        roots = [self._root(start, salt, acting) for start in starts]
         sequence = Sequence(
-            self._submitted, start, sampling, self.model.generation, min(room, sampling.max_tokens or room),
-            decoder, self._root(start, salt, acting), acting, self._matcher(sampling, decoder),
+            self._submitted, starts[0], sampling, generation, limit, decoder, roots[0], acting,
+            self._matcher(sampling, decoder),
         )  # fmt: skip
+        for start, root in zip(starts[1:], roots[1:], strict=True):
+            companion = Sequence(self._submitted, start, Sampling(), generation, limit, None, root, acting)
+            companion.accompany(sequence)
+        if sampling.dola_layers is not None:
+            sequence.taps = earlier_layers(self.model.config, sampling.dola_layers)
         self._submitted += 1
         self.scheduler.add(sequence)
         return sequence
@@ -147,32 +162,33 @@ class Engine:
             raise
         for reading in planned:
             self.scheduler.publish(reading.sequence)
-            if reading.sequence.finish_reason is not None:
-                self.scheduler.remove(reading.sequence)
+        for sequence in [each for each in self.scheduler.running if each.finish_reason is not None]:
+            self.scheduler.remove(sequence)
         return events
 
     def _read(self, planned: list[Reading]) -> list[Event]:
         """Run what is planned; draw for those whose known tokens are all read then."""
         if not planned:
             return []
-        self._read_fronts([reading.sequence for reading in planned])
-        self._read_sources([reading.sequence for reading in planned])
+        if self.front:
+            read_fronts(self.runner, [reading.sequence for reading in planned])
+        read_sources(self.runner, [reading.sequence for reading in planned])
         ready = [reading for reading in planned if reading.count == reading.sequence.num_left]
-        self.proposer.propose([reading.sequence for reading in ready])
-        spans = [_span(reading) for reading in planned]
+        self.proposer.propose([reading.sequence for reading in ready if not reading.sequence.pair])
+        spans = [span_of(reading.sequence, reading.count, _wanted(reading)) for reading in planned]
         hidden_RC = self.runner.run(spans)
-        parts = hidden_RC.split([span.wanted for span in spans])
-        for reading, part_TC in zip(planned, parts, strict=True):
-            self._score_prompt(reading.sequence, part_TC)
+        parts = hidden_RC.split([span.num_wanted for span in spans])
+        for reading, span, part_TC in zip(planned, spans, parts, strict=True):
+            self._score_prompt(reading.sequence, part_TC[: span.wanted])
             reading.sequence.num_cached += reading.count
         if not ready:
             return []
-        lasts = [part[-1 - len(r.sequence.draft) :] for r, part in zip(planned, parts, strict=True) if r in ready]
+        lasts = [_lasts(r.sequence, part) for r, part in zip(planned, parts, strict=True) if r in ready]
         whole = len(hidden_RC) == sum(map(len, lasts))
         logits_RV = self.runner.head(hidden_RC if whole else torch.cat(lasts))
         if not bool(logits_RV.amax(-1).isfinite().all()):
             raise fail("logits-not-finite", path=self.model.model_dir.path)
-        return self._draw([reading.sequence for reading in ready], logits_RV)
+        return self._draw(self.combiner.combine([reading.sequence for reading in ready], logits_RV))
 
     def _score_prompt(self, sequence: Sequence, hidden_TC: Tensor) -> None:
         """Keep how likely the prompt's tokens were that these hidden states come before, where that is asked for."""
@@ -190,15 +206,16 @@ class Engine:
             ]
             begin += len(part_TC)
 
-    def _draw(self, ready: list[Sequence], logits_RV: Tensor) -> list[Event]:
+    def _draw(self, drawable: Drawable) -> list[Event]:
         """The next token of each, and as long as it is the one that was guessed, the one behind it."""
+        ready = drawable.sequences
         drafts = [sequence.draft for sequence in ready]
         firsts = [0]
         for draft in drafts:
             firsts.append(firsts[-1] + len(draft) + 1)
         going, events, depth = list(range(len(ready))), [], 0
         while going:
-            drawn = self._accept([ready[n] for n in going], _rows(logits_RV, [firsts[n] + depth for n in going]))
+            drawn = self._accept(drawable.rows([firsts[n] + depth for n in going], [ready[n] for n in going]))
             events += drawn
             going = [
                 number
@@ -214,9 +231,10 @@ class Engine:
             sequence.draft = []
         return events
 
-    def _accept(self, ready: list[Sequence], logits_RV: Tensor) -> list[Event]:
+    def _accept(self, drawable: Drawable) -> list[Event]:
         """Draw one token for each, and hand it over."""
-        tokens_R, processed_RV = sample(logits_RV, [sequence.request() for sequence in ready])
+        ready = drawable.sequences
+        tokens_R, processed_RV = sample(drawable.steered_RV, [sequence.request() for sequence in ready])
         return [
             sequence.accept(
                 token,
@@ -224,29 +242,16 @@ class Engine:
                 surprise(processed_V, token, sequence.sampling),
             )
             for sequence, token, raw_V, processed_V in zip(
-                ready, tokens_R.tolist(), logits_RV, processed_RV, strict=True
+                ready, tokens_R.tolist(), drawable.raw_RV, processed_RV, strict=True
             )
         ]
 
-    def _read_fronts(self, planned: list[Sequence]) -> None:
-        new = [sequence for sequence in planned if sequence.num_cached == 0]
-        if self.front and new:
-            assert isinstance(self.runner, TorchRunner)
-            kept = self.runner.keep_front([each.blocks for each in new], [each.adapters for each in new])
-            for sequence, length in zip(new, kept, strict=True):
-                sequence.front_cached = length
-
-    def _read_sources(self, planned: list[Sequence]) -> None:
-        new = [sequence for sequence in planned if sequence.source_left]
-        if new:
-            assert isinstance(self.runner, TorchRunner)
-            kept = self.runner.read_sources(
-                [each.start.source for each in new],
-                [each.source_blocks for each in new],
-                [each.adapters for each in new],
-            )
-            for sequence, length in zip(new, kept, strict=True):
-                sequence.source_cached = length
+    def _check_steering(self, sampling: Sampling) -> None:
+        """Refuse what this engine cannot do."""
+        if sampling.is_guided and self.num_slots < 2:
+            raise fail("guidance-needs-slots")
+        if sampling.dola_layers is not None and not self.runner.has_taps:
+            raise fail("dola-needs-layers", path=self.model.model_dir.path)
 
     def _root(self, start: Start, salt: str, adapters: tuple[str, ...] | None) -> Hashable:
         """What a text's keys and values depend on beside its tokens; None where it shares none: what is read in both
@@ -276,25 +281,10 @@ class Engine:
         self.scheduler.remove(sequence)
 
 
-def _rows(logits_RV: Tensor, rows: list[int]) -> Tensor:
-    """Some rows, without copying them when they are all."""
-    return logits_RV if rows == list(range(len(logits_RV))) else logits_RV[rows]
-
-
-def _span(reading: Reading) -> Span:
-    sequence, start = reading.sequence, reading.sequence.start
-    return Span(
-        ids=[*sequence.known(sequence.num_cached, reading.count), *sequence.draft],
-        begin=sequence.next_position,
-        blocks=sequence.blocks,
-        wanted=_wanted(reading),
-        length=sequence.front_cached + len(start.ids),
-        front=sequence.front_cached,
-        prefix=start.prefix,
-        adapters=sequence.adapters,
-        source_blocks=sequence.source_blocks,
-        source=sequence.source_cached,
-    )
+def _lasts(sequence: Sequence, part_RC: Tensor) -> Tensor:
+    """Of what was wanted of a text, what tokens are drawn by, for each layer that was asked for."""
+    layers = 1 + len(sequence.taps)
+    return part_RC.unflatten(0, (layers, -1))[:, -1 - len(sequence.draft) :].flatten(0, 1)
 
 
 def _wanted(reading: Reading) -> int:
@@ -319,8 +309,10 @@ def generate(
     a prompt; `label`: show progress under this name. Every prompt is checked before the first token is made."""
     reader = Reader.of(model)
     read = [reader.text(model.tokenizer, given) if isinstance(given, str) else given for given in prompts]
-    controls = [sampling or Sampling()] * len(read) if not isinstance(sampling, list) else sampling
-    engine = Engine(model, max(1, min(num_slots, len(read))), memory=memory, speculation=speculation)
+    sampling = sampling or Sampling()
+    controls = [sampling] * len(read) if isinstance(sampling, Sampling) else sampling
+    texts = sum(2 if control.is_guided else 1 for control in controls)
+    engine = Engine(model, max(1, min(num_slots, texts)), memory=memory, speculation=speculation)
     sequences = [engine.submit(prompt, control) for prompt, control in zip(read, controls, strict=True)]
     with progress(label, len(sequences)) if label else nullcontext(_ignore) as advance:
         while engine.has_work:
@@ -343,16 +335,6 @@ def likely(logprobs_V: Tensor, token: int, count: int) -> TokenLogprobs:
     pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     largest = sorted(((other, value) for other, value in pairs if value > -inf), key=lambda pair: (-pair[1], pair[0]))
     return TokenLogprobs(token, float(logprobs_V[token]), tuple(largest))
-
-
-def _tokenizer(model: LanguageModel) -> Tokenizer | None:
-    """None for a directory without one: its sequences have tokens and no text."""
-    try:
-        return model.tokenizer
-    except IngotError as error:
-        if error.code != "no-tokenizer":
-            raise
-        return None
 
 
 def _ignore(completed: float, note: str = "") -> None:

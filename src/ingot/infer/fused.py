@@ -46,6 +46,7 @@ class FusedRunner:
         self._pool_NB = torch.frombuffer(memory, dtype=torch.uint8, count=num_blocks * size).view(num_blocks, size)
         spec = self._described.spec
         spec.kv, spec.pool, spec.tiles = KV.index(kv), self._pool_NB.data_ptr(), found.tiles
+        self.has_taps = False
         self._angles = AngleTables(self.network)
         self._decoder = NativeDecoder(found.library, spec)
 

@@ -2,7 +2,8 @@
 
 One prompt streams to the terminal while it is made; many are run together and shown or written when all are done.
 A prompt is continued as it stands, behind the start token its tokenizer adds; an encoder-decoder reads it and writes
-what belongs to it; with --chat it is one user turn of the model's chat template.
+what belongs to it; with --chat it is one user turn of the model's chat template. With --search.kind answers are not
+drawn but searched, and shown when they are found.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import logging
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,8 +38,12 @@ from ingot.infer.prompts import (
     warn_if_turns_do_not_end,
     warn_of_settings,
 )
+from ingot.infer.search.best import Found
+from ingot.infer.search.options import Search
+from ingot.infer.search.search import search
 from ingot.infer.sequence import Sequence
 from ingot.infer.speculation.options import Speculation
+from ingot.infer.steering.options import Steering
 from ingot.infer.terminal import write
 
 MAX_ANSWERS = 128
@@ -90,12 +95,15 @@ class GenerateOptions(CommonSampling):
     cache: Memory = option(Memory(), "keys and values: --cache.gib and so on")
     speculation: Speculation = option(Speculation(), "guess what follows: --speculation.kind and so on")
     answer: ConstraintFlags = option(ConstraintFlags(), "what the answer must be: --json-schema, --regex and so on")
+    steering: Steering = option(Steering(), "DoLa and guidance: --steering.dola-layers and so on")
+    search: Search = option(Search(), "search for whole answers: --search.kind and so on")
 
 
 @dataclass(frozen=True)
 class Generated:
     """All answers in the order of their prompts, and how long the engine took, in seconds. With several answers to a
-    prompt (`n`), it stands beside each of them. num_tokens: of all that were made, those not kept among them."""
+    prompt (`n`), it stands beside each of them. num_tokens: of all that were made, those not kept among them. found: of
+    a search, what it found for each prompt, the best first; `sequences` are then the best."""
 
     prompts: list[Asked]
     sequences: list[Sequence]
@@ -103,6 +111,7 @@ class Generated:
     out: Path | None
     n: int = 1
     num_tokens: int = 0
+    found: list[list[Found]] = field(default_factory=list)
 
     @property
     def texts(self) -> list[str]:
@@ -110,15 +119,18 @@ class Generated:
 
     def records(self) -> list[dict[str, Any]]:
         """One an answer: the keys its prompt came with, what was asked, the answer and how it ended; its number where
-        a prompt has several."""
-        pairs = enumerate(zip(self.prompts, self.sequences, strict=True))
+        a prompt has several. A search has one a prompt, with all that it found in it."""
+        pairs = enumerate(zip(self.prompts, self._told(), strict=True))
         numbered = [{"choice": place % self.n} if self.n > 1 else {} for place in range(len(self.sequences))]
-        return [_record(prompt, sequence) | numbered[place] for place, (prompt, sequence) in pairs]
+        return [_record(prompt, answer) | numbered[place] for place, (prompt, answer) in pairs]
+
+    def _told(self) -> list[dict[str, Any]]:
+        return [_ranked(own) for own in self.found] or [_answer(sequence) for sequence in self.sequences]
 
     def summary(self) -> dict[str, Any]:
         speed = {"seconds": round(self.seconds, 3), "tokens_per_second": round(self.num_tokens / self.seconds, 1)}
         if len(self.sequences) == 1 and self.out is None:
-            return _answer(self.sequences[0]) | speed
+            return self._told()[0] | speed
         reasons = Counter(str(sequence.finish_reason) for sequence in self.sequences)
         found: dict[str, Any] = {
             "prompts": len(self.prompts) // self.n,
@@ -139,8 +151,21 @@ def generate(options: GenerateOptions) -> Generated:
     model = open_model(options.model, options.place, options.weights)
     warn_of_settings(model)
     prompts = _prompts(options, model)
-    sampling = sampling_of(options, model)
     started = time.monotonic()
+    if options.search.kind != "off":
+        found = _search(model, prompts, options)
+        tokens = sum(len(each.sequence.tokens) for own in found for each in own)
+        best = [own[0].sequence for own in found]
+        done = Generated(prompts, best, time.monotonic() - started, options.out, num_tokens=tokens, found=found)
+    else:
+        done = _drawn(model, prompts, options, started)
+    _show(done, options)
+    _warn_of_errors(done)
+    return done
+
+
+def _drawn(model: LanguageModel, prompts: list[Asked], options: GenerateOptions, started: float) -> Generated:
+    sampling = sampling_of(options, model)
     if options.prompt is not None and options.answers.num_made == 1:
         made = [_stream(model, prompts[0], sampling, options)]
     else:
@@ -150,10 +175,7 @@ def generate(options: GenerateOptions) -> Generated:
     asked = [prompt for prompt in prompts for _ in range(number)]
     tokens = sum(len(sequence.tokens) for sequence in made)
     seconds = time.monotonic() - started
-    done = Generated(asked, [one for answers in kept for one in answers], seconds, options.out, number, tokens)
-    _show(done, options)
-    _warn_of_errors(done)
-    return done
+    return Generated(asked, [one for answers in kept for one in answers], seconds, options.out, number, tokens)
 
 
 def _answers(
@@ -169,8 +191,12 @@ def _answers(
 def sampling_of(options: GenerateOptions, model: LanguageModel) -> Sampling:
     """The verb's flags as what the engine takes. Raises `bad-option`."""
     common = options.model_dump(include=set(CommonSampling.model_fields) - {"temperature"})
-    temperature, constraint = temperature_of(model, options.temperature, OWN), constraint_of(options.answer)
-    return Sampling.of(**common, temperature=temperature, **options.rare.model_dump(), constraint=constraint)
+    own = OWN if options.search.kind != "off" and options.temperature is None else None
+    temperature = temperature_of(model, options.temperature, OWN) if own is None else own
+    return Sampling.of(
+        **common, temperature=temperature, **options.rare.model_dump(), **options.steering.model_dump(),
+        constraint=constraint_of(options.answer),
+    )  # fmt: skip
 
 
 def _prompts(options: GenerateOptions, model: LanguageModel) -> list[Asked]:
@@ -185,7 +211,8 @@ def _prompts(options: GenerateOptions, model: LanguageModel) -> list[Asked]:
 def _stream(model: LanguageModel, prompt: Asked, sampling: Sampling, options: GenerateOptions) -> Sequence:
     """Run one prompt and show its text as it comes, where anybody listens."""
     listening = LOGGER.isEnabledFor(logging.INFO)
-    running = engine.Engine(model, num_slots=1, memory=options.cache, speculation=options.speculation)
+    slots = 2 if sampling.is_guided else 1
+    running = engine.Engine(model, slots, memory=options.cache, speculation=options.speculation)
     sequence = running.submit(prompt, sampling)
     while running.has_work:
         for event in running.step():
@@ -196,6 +223,21 @@ def _stream(model: LanguageModel, prompt: Asked, sampling: Sampling, options: Ge
     if sequence.error is not None:
         raise sequence.error
     return sequence
+
+
+def _search(model: LanguageModel, prompts: list[Asked], options: GenerateOptions) -> list[list[Found]]:
+    """Search all prompts; what is found for one that was given here is shown."""
+    idle = {"speculation.kind": options.speculation.kind != "off", "n": options.answers.n > 1,
+            "best_of": options.answers.best_of is not None}  # fmt: skip
+    for name, given in idle.items():
+        if given:
+            raise fail("not-in-search", name=name, kind=options.search.kind)
+    label = None if options.prompt is not None else "generate"
+    found = search(model, prompts, options.search, sampling_of(options, model), options.slots, label, options.cache)
+    if options.prompt is not None and LOGGER.isEnabledFor(logging.INFO):
+        for each in found[0]:
+            write(each.sequence.text + "\n")
+    return found
 
 
 def _show(done: Generated, options: GenerateOptions) -> None:
@@ -222,18 +264,27 @@ def _line(given: str | list[dict[str, Any]]) -> str:
     return given if isinstance(given, str) else str(given[-1].get("content"))
 
 
-def _record(prompt: Asked, sequence: Sequence) -> dict[str, Any]:
+def _record(prompt: Asked, answer: dict[str, Any]) -> dict[str, Any]:
     name = "prompt" if isinstance(prompt.given, str) else "messages"
-    return {**prompt.carried, name: prompt.given, **_answer(sequence)}
+    return {**prompt.carried, name: prompt.given, **answer}
 
 
 def _answer(sequence: Sequence) -> dict[str, Any]:
+    return _ended(sequence) | {"seed": sequence.seed}
+
+
+def _ranked(found: list[Found]) -> dict[str, Any]:
+    """The best answer of a search, and all of them where there are several."""
+    every = [_ended(each.sequence) | ({} if each.score is None else {"score": each.score}) for each in found]
+    return every[0] | ({"answers": every} if len(every) > 1 else {})
+
+
+def _ended(sequence: Sequence) -> dict[str, Any]:
     return {
         "text": sequence.text,
         "tokens": len(sequence.tokens),
         "finish_reason": sequence.finish_reason,
         "stop_reason": sequence.stop_reason,
-        "seed": sequence.seed,
         **({} if sequence.incomplete is None else {"incomplete": sequence.incomplete}),
         **({} if sequence.error is None else {"error": str(sequence.error)}),
     }

@@ -1,7 +1,7 @@
 """How a request draws its tokens, as options: checked here, acted on in ingot.infer.sampling and the engine.
 
-Two groups, so that verbs show the common ones as flags and keep the rare ones in a group of their own; `Sampling`
-is both, and what the engine takes.
+Groups, so that verbs show the common ones as flags and keep the rare ones, and those that steer, in groups of their
+own; `Sampling` is all of them, and what the engine takes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 
 from ingot.core.options import Options, option
 from ingot.infer.constraint.options import Constraint
+from ingot.infer.steering.options import Steering
 
 MAX_STOPS = 64
 """More stop strings than any real request has; bounds the search at every token. The same for every list of texts."""
@@ -152,7 +153,7 @@ class RareSampling(Options):
     ignore_eos: bool = option(False, "go on after an end token")
 
 
-class Sampling(CommonSampling, RareSampling):
+class Sampling(CommonSampling, RareSampling, Steering):
     """How one request draws its tokens. `Sampling.of(...)` names the value that is out of range."""
 
     logit_bias: Annotated[dict[int | str, Bias], BeforeValidator(_bias_keys), AfterValidator(_bias_checked)] = option(

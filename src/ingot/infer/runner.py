@@ -20,6 +20,7 @@ from ingot.adapt.load import LanguageModel
 from ingot.adapt.methods import length_in_front
 from ingot.infer.blocks import BLOCK
 from ingot.model.cache import HeldRows, KVCache, SourceRows
+from ingot.model.decoder import Taps
 from ingot.model.encoder_decoder import EncoderDecoder
 
 PADDED = 512
@@ -35,7 +36,8 @@ class Span:
     the text lies; wanted: how many of the last hidden states are asked for; front: how many tokens an adapter put in
     front; length: of the prompt as the decoder reads it, front included; prefix: how much of that is read in both
     directions; adapters: what acts, None for all that the model has; source_blocks, source: where an encoder-decoder's
-    source lies, and its length."""
+    source lies, and its length; taps: numbers of layers behind which the same hidden states are asked for, too, as they
+    are there, without the final norm."""
 
     ids: List[int]
     begin: int
@@ -47,14 +49,22 @@ class Span:
     adapters: tuple[str, ...] | None = None
     source_blocks: List[int] = ()
     source: int = 0
+    taps: tuple[int, ...] = ()
+
+    @property
+    def num_wanted(self) -> int:
+        """How many hidden states are asked for in all."""
+        return self.wanted * (1 + len(self.taps))
 
 
 class Runner(Protocol):
-    """A network and the memory of its cache, in blocks."""
+    """A network and the memory of its cache, in blocks. has_taps: spans may ask for hidden states between layers."""
+
+    has_taps: bool
 
     def run(self, spans: List[Span], layers: int | None = None) -> Tensor:
-        """Read the spans; the hidden states that are wanted of each, in line, (R, C). `layers`: through so many of the
-        first layers alone, and the final norm."""
+        """Read the spans; the hidden states that are wanted of each, then those of its taps, in line, (R, C). `layers`:
+        through so many of the first layers alone, and the final norm."""
         ...
 
     def head(self, hidden_RC: Tensor) -> Tensor:
@@ -70,6 +80,7 @@ class TorchRunner:
     def __init__(self, model: LanguageModel, num_blocks: int, num_source_blocks: int, kv: torch.dtype) -> None:
         self.model = model
         self.network = model.writer
+        self.has_taps = not isinstance(self.network, EncoderDecoder)
         self.cache = model.new_cache(num_blocks * BLOCK, kv)
         paired = isinstance(self.network, EncoderDecoder)
         room = num_source_blocks * BLOCK if paired else 0
@@ -80,9 +91,11 @@ class TorchRunner:
         for numbers in _passes([len(span.ids) for span in spans]):
             group = [spans[number] for number in numbers]
             with self._acting([span.adapters for span in group]):
-                hidden_BTC = self._forward(group, layers)
+                hidden_BTC, taps = self._forward(group, layers)
             for row, (number, span) in enumerate(zip(numbers, group, strict=True)):
-                found[number] = hidden_BTC[row, len(span.ids) - span.wanted : len(span.ids)]
+                last = slice(len(span.ids) - span.wanted, len(span.ids))
+                streams = [hidden_BTC, *(taps.streams[layer] for layer in span.taps)]
+                found[number] = torch.cat([stream_BTC[row, last] for stream_BTC in streams])
         return torch.cat([found[number] for number in range(len(spans))])
 
     def head(self, hidden_RC: Tensor) -> Tensor:
@@ -118,7 +131,8 @@ class TorchRunner:
         kept: list[int] = kept_B.tolist()
         return kept
 
-    def _forward(self, group: list[Span], layers: int | None) -> Tensor:
+    def _forward(self, group: list[Span], layers: int | None) -> tuple[Tensor, Taps]:
+        """The last hidden states, and those behind the layers that any span taps."""
         width = max(len(span.ids) for span in group)
         ids_BT = self._padded([span.ids for span in group], width)
         order_BT = torch.arange(width, device=self.model.device).expand(len(group), -1)
@@ -130,13 +144,17 @@ class TorchRunner:
             lengths_B = self._tensor([span.source for span in group])
             places_BS = self._places([span.source_blocks for span in group])
             source = SourceRows.at(self.sources, places_BS, lengths_B, self.network.dtype)
-            return self.network(ids_BT, positions_BT, rows=rows, source=source)
+            return self.network(ids_BT, positions_BT, rows=rows, source=source), Taps(())
         lengths_B = self._tensor([span.length for span in group])
         prefix_BT = None
         if any(span.begin - span.front < span.prefix for span in group):
             ends_B1 = self._tensor([[span.front + span.prefix] for span in group])
             prefix_BT = positions_BT < ends_B1
-        return self.network(ids_BT, positions_BT, prefix_BT=prefix_BT, lengths_B=lengths_B, rows=rows, layers=layers)
+        taps = Taps(layer for span in group for layer in span.taps)
+        hidden_BTC = self.network(
+            ids_BT, positions_BT, prefix_BT=prefix_BT, lengths_B=lengths_B, rows=rows, layers=layers, taps=taps
+        )
+        return hidden_BTC, taps
 
     def _acting(self, adapters: List[tuple[str, ...] | None]) -> AbstractContextManager[None]:
         """The adapters of each row."""

@@ -5,7 +5,7 @@ read goes on by one token, and by what is guessed to follow; prompts are read in
 others write, so that these wait little. What is read in both directions (a source, a prefix) cannot be read in parts:
 where it is longer than that, it is read alone in one step. A block that another sequence is reading right now is waited
 for and then shared. When a block is needed and everything is held, the sequence that came last gives up its blocks,
-waits, and reads its tokens again later.
+waits, and reads its tokens again later. A guided text and its companion are let in, give way and go together.
 """
 
 from __future__ import annotations
@@ -62,8 +62,15 @@ class Scheduler:
         """The longest text that fits when it runs alone, in tokens."""
         return (self.blocks.num_blocks - 1) * BLOCK - self.front
 
+    def fitting(self, lengths: list[int]) -> int:
+        """How many tokens fit behind each of some texts that run together, and nothing else with them."""
+        room = (self.capacity + self.front - sum(self.front + length for length in lengths)) // len(lengths)
+        while room > 0 and sum(blocks_for(self.front + n + room) for n in lengths) >= self.blocks.num_blocks:
+            room -= 1
+        return room
+
     def add(self, sequence: Sequence) -> None:
-        self.counters.asked += len(sequence.start.ids)
+        self.counters.asked += sum(len(each.start.ids) for each in sequence.together)
         self.waiting.append(sequence)
 
     def remove(self, sequence: Sequence) -> None:
@@ -77,7 +84,7 @@ class Scheduler:
     def admit(self) -> list[Sequence]:
         """Let those run for which there is room; the new ones."""
         admitted = []
-        while self.waiting and len(self.running) < self.num_slots and self._fits(self.waiting[0]):
+        while self.waiting and self._has_slots(self.waiting[0]) and self._fits(self.waiting[0]):
             sequence = self.waiting.popleft()
             insort(self.running, sequence, key=lambda other: other.id)
             admitted.append(sequence)
@@ -87,18 +94,19 @@ class Scheduler:
         """What this step reads, in order of arrival, with blocks for all of it, and, where there are any left, for
         `ahead` tokens that may be guessed."""
         left = self.prefill_tokens
-        if any(not sequence.is_reading for sequence in self.running):
+        if any(not any(each.is_reading for each in sequence.together) for sequence in self.running):
             left = min(left, BUSY_TOKENS)
         planned: list[Reading] = []
         being_read: set[object] = set()
-        for sequence in list(self.running):
-            if sequence not in self.running:
+        for sequence in [each for running in self.running for each in running.together]:
+            if not self._is_running(sequence):
                 break  # it and all that came later had to give way
             count = self._count(sequence, left, being_read, not any(r.sequence.is_reading for r in planned))
-            if count and self._make_room(sequence, count, 0 if sequence.is_reading else min(ahead, sequence.room - 1)):
+            guessed = 0 if sequence.is_reading or sequence.pair else min(ahead, sequence.room - 1)
+            if count and self._make_room(sequence, count, guessed):
                 planned.append(Reading(sequence, count))
                 left -= (count + sequence.source_left) if sequence.is_reading else 0
-        return planned
+        return [reading for reading in planned if self._is_running(reading.sequence)]
 
     def publish(self, sequence: Sequence) -> None:
         """Let others find the blocks that are full now."""
@@ -118,10 +126,10 @@ class Scheduler:
     def _count(self, sequence: Sequence, left: int, being_read: set[object], first: bool) -> int:
         """How many known tokens of a sequence to read now."""
         if not sequence.is_reading:
-            return 1
+            return sequence.num_left
         self._adopt(sequence)
         if not sequence.is_reading:
-            return 1
+            return sequence.num_left
         count = self._aligned(sequence, sequence.num_next(max(left, 1)))
         if left < count + sequence.source_left and not first:
             return 0
@@ -161,11 +169,18 @@ class Scheduler:
         """The tokens of the first block that is not published."""
         return sequence.known(sequence.num_published * BLOCK, BLOCK)
 
+    def _has_slots(self, sequence: Sequence) -> bool:
+        return sum(len(each.together) for each in (*self.running, sequence)) <= self.num_slots
+
+    def _is_running(self, sequence: Sequence) -> bool:
+        return sequence.together[0] in self.running
+
     def _fits(self, sequence: Sequence) -> bool:
         """Whether what is known of a sequence, and one token more, fits in what nobody holds."""
         if not self.running:
             return True
-        return blocks_for(self.front + sequence.num_known + 1) - self._num_shared(sequence) <= self.blocks.num_free
+        needed = [blocks_for(self.front + e.num_known + 1) - self._num_shared(e) for e in sequence.together]
+        return sum(needed) <= self.blocks.num_free
 
     def _num_shared(self, sequence: Sequence) -> int:
         """How many blocks of it others hold already."""
@@ -190,11 +205,12 @@ class Scheduler:
                 continue
             last = self.running[-1]
             self.preempt(last)
-            if last is sequence:
+            if sequence in last.together:
                 return False
         return True
 
     def _free(self, sequence: Sequence) -> None:
-        self.blocks.release(sequence.blocks)
-        self.source_blocks.release(sequence.source_blocks)
-        sequence.forget_cache()
+        for each in sequence.together:
+            self.blocks.release(each.blocks)
+            self.source_blocks.release(each.source_blocks)
+            each.forget_cache()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Hashable
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -63,6 +64,8 @@ class Sequence:
     tokens lie before them, put there by an adapter; source_cached: how many tokens of the source, and of what an
     adapter puts in front of it, `source_blocks` hold. draft: tokens that are guessed to come next. root: what the first
     block hangs on, None where its blocks are not shared; node: what the first block that is not published hangs on.
+    taps: layers whose hidden states are asked for beside the last one's. pair: where a request is guided, itself and
+    the companion that reads the same answer behind the negative prompt and draws nothing; both have the same pair.
     """
 
     def __init__(
@@ -90,6 +93,8 @@ class Sequence:
         self.error: IngotError | None = None
         self.num_hit = 0
         self.root = root
+        self.taps: tuple[int, ...] = ()
+        self.pair: tuple[Sequence, ...] = ()
         self._limit = limit
         self._generation = generation
         self._state = State(sampling, self.seed, start.ids, generation, limit, decoder)
@@ -107,6 +112,16 @@ class Sequence:
         self.draft: list[int] = []
         self.num_cached = self.num_published = self.front_cached = self.source_cached = 0
         self.node: Hashable = self.root
+
+    def accompany(self, leader: Sequence) -> None:
+        """Read from now on whatever `leader` writes."""
+        self.tokens = leader.tokens
+        self.pair = leader.pair = (leader, self)
+
+    @property
+    def together(self) -> tuple[Sequence, ...]:
+        """What runs, waits and gives way at once: itself, and its companion."""
+        return self.pair or (self,)
 
     @property
     def text(self) -> str:
@@ -138,7 +153,8 @@ class Sequence:
 
     @property
     def num_left(self) -> int:
-        """How many known tokens the cache has not seen yet: 1 while generating, more while the prompt is read."""
+        """How many known tokens the cache has not seen yet: 1 while generating, more while the prompt is read; 0 where
+        the other of a pair is waited for."""
         return self.num_known - self.num_cached
 
     @property
@@ -168,6 +184,15 @@ class Sequence:
         if self._matcher is None or request.forced is not None:
             return request
         return replace(request, grammar=self._matcher.allowed())
+
+    def fork(self) -> Sequence:
+        """A text that goes on from here by itself and says nothing. It lies in the same blocks, which its owner must
+        hold for it. Not of a request whose texts are watched or constrained."""
+        assert self._matcher is None
+        other = copy(self)
+        other.tokens, other.blocks = list(self.tokens), list(self.blocks)
+        other._state, other._decoder, other._pieces = self._state.fork(), None, []
+        return other
 
     def accept(self, token_id: int, logprobs: TokenLogprobs | None, surprise: float | None = None) -> Event:
         """Take the next token; finish if it ends the sequence. `surprise`: what Mirostat steers by, in bits."""

@@ -6,7 +6,7 @@ own: it is the embedding, used twice; but for one that is held in few bits besid
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,19 @@ from ingot.model.families import DECODERS
 from ingot.model.held import HeldLinear
 from ingot.model.layers import Backbone
 from ingot.model.transformer import Transformer
+
+
+class Taps:
+    """Hidden states between layers, of a pass that takes it along: `streams[k]` is what enters layer k, for each k of
+    `wanted`."""
+
+    def __init__(self, wanted: Iterable[int]) -> None:
+        self._wanted = frozenset(wanted)
+        self.streams: dict[int, Tensor] = {}
+
+    def note(self, layer: int, x_BTC: Tensor) -> None:
+        if layer in self._wanted:
+            self.streams[layer] = x_BTC
 
 
 class Decoder(Transformer):
@@ -65,8 +78,10 @@ class Decoder(Transformer):
         lengths_B: Tensor | None = None,
         rows: HeldRows | None = None,
         layers: int | None = None,
+        taps: Taps | None = None,
     ) -> Tensor:
-        """Hidden states after the final norm, (B, T, hidden); `layers`: of the first so many layers alone.
+        """Hidden states after the final norm, (B, T, hidden); `layers`: of the first so many layers alone; `taps`: what
+        the layers it wants find is put there.
 
         Tokens see only earlier tokens of their own segment (equal number in `segments_BT`; all, when not given), and
         tokens of its prefix (`prefix_BT`) the whole prefix. `rows`: each row goes on with what a cache holds, and sees
@@ -84,7 +99,7 @@ class Decoder(Transformer):
         if before is not None:
             seen, positions_BT = Behind(before), positions_BT + before.lengths_B[:, None]
             lengths_BT = None if lengths_BT is None else lengths_BT + before.lengths_B[:, None]
-        return self._through(ids_BT, positions_BT, lengths_BT, mask_of, seen, layers)
+        return self._through(ids_BT, positions_BT, lengths_BT, mask_of, seen, layers, taps)
 
     def remember(self, ids_BT: Tensor) -> Recorder:
         """The keys and values of every layer once `ids_BT` were read alone."""
@@ -101,11 +116,14 @@ class Decoder(Transformer):
         mask_of: dict[int | None, Tensor | None],
         rows: CacheRows | None,
         layers: int | None = None,
+        taps: Taps | None = None,
     ) -> Tensor:
         x_BTC = self.backbone.embed(ids_BT, positions_BT)
+        taps = taps or Taps(())
         angles_of = self.angles(positions_BT, lengths_BT, x_BTC.dtype)
         each = list(zip(self.blocks, self.config.windows, self.config.ropes, strict=True))
-        for block, window, rope in each[:layers]:
+        for number, (block, window, rope) in enumerate(each[:layers]):
+            taps.note(number, x_BTC)
             x_BTC = block(x_BTC, angles_of[rope], mask_of[window], rows)
         return self.backbone.final(x_BTC)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from copy import copy, deepcopy
 
 from ingot.adapt.generation import Generation
 from ingot.core.errors import fail
@@ -88,6 +89,13 @@ class State:
         if own.forced_last is not None and may_end and self._position == self._limit - 1:
             return own.forced_last
         return own.forced_first if self._position == 0 and self._is_first_read else None
+
+    def fork(self) -> State:
+        """The same, to be advanced by itself. Not where texts are watched."""
+        assert not self._written
+        other = copy(self)
+        other._counts = deepcopy(self._counts)
+        return other
 
     def request(self) -> Request:
         """What the samplers read."""

@@ -1,0 +1,1 @@
+"""Searches for whole answers, where the engine draws one token after the other."""
