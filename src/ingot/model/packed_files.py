@@ -101,9 +101,8 @@ def in_huge_pages(size: int) -> Tensor:
 
 
 def _mapped(path: Path, entries: list[TensorEntry]) -> Iterator[tuple[str, Tensor]]:
-    packed = [entry for entry in entries if entry.name.rpartition(".")[2] in PARTS[:2]]
-    begin = packed[0].begin
-    memory = in_huge_pages(max(entry.end for entry in packed) - begin)
+    begin, end = entries[0].begin, max(entry.end for entry in entries if _is_packed(entry))
+    memory = in_huge_pages(end - begin)
     with path.open("rb", buffering=0) as stream:
         stream.seek(begin)
         view = memoryview(memory.numpy().data)
@@ -114,7 +113,7 @@ def _mapped(path: Path, entries: list[TensorEntry]) -> Iterator[tuple[str, Tenso
             view = view[count:]
         rest = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
     for entry in entries:
-        if entry in packed:
+        if entry.end <= end:
             yield (
                 entry.name,
                 memory[entry.begin - begin : entry.end - begin].view(DTYPES[entry.dtype]).view(entry.shape),
@@ -125,6 +124,10 @@ def _mapped(path: Path, entries: list[TensorEntry]) -> Iterator[tuple[str, Tenso
             dtype = DTYPES[entry.dtype]
             count = (entry.end - entry.begin) // dtype.itemsize
             yield entry.name, torch.frombuffer(rest, dtype=dtype, count=count, offset=entry.begin).view(entry.shape)
+
+
+def _is_packed(entry: TensorEntry) -> bool:
+    return entry.name.rpartition(".")[2] in PARTS
 
 
 def _items(tensors: dict[str, Tensor]) -> Iterator[Item]:

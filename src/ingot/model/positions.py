@@ -27,7 +27,16 @@ class Rotary(nn.Module):
         self.reset()
 
     def reset(self) -> None:
-        """Compute the buffers; called again once weights replace a model made on the meta device."""
+        """Compute the buffers; called again once weights replace a model made on the meta device.
+
+        There they get a shape alone: counting on it has torch import sympy, which takes longer than a small model.
+        """
+        shape = torch.empty(len(range(0, self.width, 2)))
+        if shape.is_meta:
+            self.inverse_f = shape
+            if self.rope.scaling == "longrope":
+                self.long_f = shape
+            return
         self.inverse_f = inverse_frequencies(self.rope, self.width)
         if self.rope.scaling == "longrope":
             self.long_f = _divided(plain_frequencies(self.rope.theta, self.width), self.rope.long_factors)
