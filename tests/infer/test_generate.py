@@ -17,6 +17,7 @@ from ingot.core.language import option_help
 from ingot.core.options import Options
 from ingot.infer.engine import generate
 from ingot.infer.generate import GenerateOptions
+from ingot.infer.constraint.flags import ConstraintFlags
 from ingot.infer.memory import Memory
 from ingot.infer.options import CommonSampling, RareSampling
 from ingot.infer.sampling import Sampling
@@ -188,6 +189,7 @@ def test_the_best_answers_are_those_of_the_highest_mean_log_probability(path: st
 
 def test_every_option_is_covered() -> None:
     elsewhere = {*Memory.model_fields, *Speculation.model_fields}  # test_sharing.py
+    elsewhere |= set(ConstraintFlags.model_fields)  # test_constraint_engine.py
     own = {"model", "prompt", "prompts_file", "chat", "out", "slots", "device", "n", "best_of"}
     covered = {*COMMON, *RARE, *own, *groups(), *elsewhere}
     assert set(GenerateOptions.model_fields).union(*groups().values()) == covered
