@@ -15,9 +15,9 @@ from ingot.cli import main
 from ingot.core.console import visible
 from ingot.core.language import option_help
 from ingot.core.options import Options
+from ingot.infer.constraint.flags import ConstraintFlags
 from ingot.infer.engine import generate
 from ingot.infer.generate import GenerateOptions
-from ingot.infer.constraint.flags import ConstraintFlags
 from ingot.infer.memory import Memory
 from ingot.infer.options import CommonSampling, RareSampling
 from ingot.infer.sampling import Sampling
