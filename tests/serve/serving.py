@@ -7,20 +7,24 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from collections.abc import Sequence as List
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
 from ingot.adapt.generation import Generation
+from ingot.adapt.load import LanguageModel
 from ingot.infer.answer import AnswerDecoder
 from ingot.infer.options import Sampling
 from ingot.infer.reader import Prompt, Reader, Start
+from ingot.infer.scheduler import Counters
 from ingot.infer.sequence import Event, Sequence, TokenLogprobs
 from ingot.serve.app import Api
 from ingot.serve.gate import Keys
+from ingot.serve.limits import LimitOptions
 from ingot.serve.metrics import Metrics
-from ingot.serve.prepare import Served
+from ingot.serve.prepare import Embedder, Served
 from ingot.serve.server import Server, listen
 from ingot.serve.worker import Stepper, Worker
 from ingot.text.tokenizer import Tokenizer
@@ -38,6 +42,8 @@ class ScriptedEngine:
         self.running: list[Sequence] = []
         self.prompts: list[list[int]] = []
         self.samplings: list[Sampling] = []
+        self.salts: list[str] = []
+        self.counters = Counters()
         self.most_running = 0
         self.fail_next = 0
         self._paced = paced
@@ -50,12 +56,15 @@ class ScriptedEngine:
     def has_work(self) -> bool:
         return bool(self.running)
 
-    def submit(self, prompt: Prompt, sampling: Sampling) -> Sequence:
+    num_blocks, num_free_blocks = 8, 8
+
+    def submit(self, prompt: Prompt, sampling: Sampling, salt: str = "") -> Sequence:
         limit = sampling.max_tokens or 1000
         ends, decoder = Generation(frozenset({self.script[-1]})), AnswerDecoder(self.tokenizer, prompt.ids)
         sequence = Sequence(len(self.prompts), Start(prompt.ids, prompt.ids), sampling, ends, limit, decoder)
         self.prompts.append(prompt.ids)
         self.samplings.append(sampling)
+        self.salts.append(salt)
         self.running.append(sequence)
         self.most_running = max(self.most_running, len(self.running))
         return sequence
@@ -80,7 +89,7 @@ class ScriptedEngine:
         if sequence.sampling.logprobs is not None:
             others = tuple((other, -1.0 - other) for other in range(sequence.sampling.logprobs))
             entry = TokenLogprobs(token, -0.5, others)
-        return sequence.accept(token, entry)
+        return sequence.accept(token, entry, 1.0)
 
 
 @dataclass
@@ -122,14 +131,17 @@ class Running:
 def running(
     engine: Stepper, tokenizer: Tokenizer, *, slots: int = 2, waiting: int = 2, guard: Any = None,
     max_length: int = 128, vocab_size: int | None = None, max_body: int = 100_000, timeout: float = 30.0,
-    drain: float = 5.0, keys: Keys | None = None, reader: Reader | None = None,
+    drain: float = 5.0, keys: Keys | None = None, reader: Reader | None = None, limits: dict[str, Any] | None = None,
+    model: LanguageModel | None = None,
 ) -> Iterator[Running]:  # fmt: skip
     """A server named "tiny" on a free port; stopped when the block ends."""
     metrics = Metrics()
     reader = reader or Reader(vocab_size or tokenizer.vocab_size, max_length)
-    served = Served("tiny", tokenizer, reader, guard, "fp_test", 1)
-    worker = Worker(engine, slots, waiting, metrics)
-    api = Api(served, worker, metrics, max_body=max_body, timeout=timeout, keys=keys)
+    embedder = Embedder(lambda text: reader.text(tokenizer, text).ids, _fake_vectors, 4)
+    served = Served("tiny", tokenizer, reader, Embedder.of(model) if model else embedder, guard, "fp_test", 1)
+    allowed = LimitOptions(**{"max_body": max_body, "request_timeout": timeout, **(limits or {})})
+    worker = Worker(engine, slots, waiting, metrics, allowed.queue_tokens)
+    api = Api(served, worker, metrics, allowed, keys)
     ended: list[Any] = []
     with listen("127.0.0.1", 0) as listener:
         server = Server(api, listener, drain)
@@ -150,6 +162,12 @@ def running(
                 server.stop_soon()
             thread.join(20)
             assert not thread.is_alive()
+
+
+def _fake_vectors(rows: List[List[int]], normalize: bool) -> Iterator[tuple[list[int], Any]]:
+    """The first id, the length, and whether it was to have length 1."""
+    for place, row in enumerate(rows):
+        yield [place], [[float(row[0]), float(len(row)), float(normalize), 0.5]]
 
 
 def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:

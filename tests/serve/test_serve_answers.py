@@ -37,7 +37,10 @@ def test_chat_completion(server: Running, tokenizer: Tokenizer) -> None:
     assert body["choices"] == [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}]
     made = len(tokenizer.encode(SCRIPT)) + 1
     asked = len(tokenizer.encode("<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n", special=True))
-    assert body["usage"] == {"prompt_tokens": asked, "completion_tokens": made, "total_tokens": asked + made}
+    cached = {"prompt_tokens_details": {"cached_tokens": 0}}
+    assert body["usage"] == {
+        "prompt_tokens": asked, "completion_tokens": made, "total_tokens": asked + made, **cached
+    }  # fmt: skip
 
 
 def test_chat_stream_has_openais_order_of_chunks(server: Running) -> None:
@@ -159,7 +162,8 @@ def test_models(server: Running) -> None:
     with server.client as client:
         listed = client.get("/v1/models").json()
         assert listed["object"] == "list"
-        assert listed["data"] == [{"id": "tiny", "object": "model", "created": 1, "owned_by": "ingot"}]
+        card = {"id": "tiny", "object": "model", "created": 1, "owned_by": "ingot", "max_model_len": 128}
+        assert listed["data"] == [card]
         assert client.get("/v1/models/tiny").json() == listed["data"][0]
         missing = client.get("/v1/models/../../etc/passwd")
         assert missing.status_code == 404
@@ -172,7 +176,8 @@ def test_health_ready_openapi_and_no_pages_from_elsewhere(server: Running) -> No
         assert client.get("/ready").json() == {"status": "ready"}
         schema = client.get("/openapi.json").json()
         body = schema["paths"]["/v1/chat/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-        assert "messages" in body["properties"]
+        assert body == {"$ref": "#/components/schemas/ChatBody"}
+        assert "messages" in schema["components"]["schemas"]["ChatBody"]["properties"]
         assert client.get("/docs").status_code == client.get("/redoc").status_code == 404
 
 

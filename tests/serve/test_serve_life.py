@@ -14,6 +14,9 @@ import pytest
 from serving import HELLO, Running, ScriptedEngine, events, running, until
 
 from ingot import IngotError
+from ingot.infer.options import Sampling
+from ingot.infer.reader import Prompt
+from ingot.serve.job import Job
 from ingot.serve.server import listen
 from ingot.text.tokenizer import Tokenizer
 
@@ -71,6 +74,27 @@ def test_a_client_that_leaves_does_not_touch_its_neighbour(tokenizer: Tokenizer)
         engine.allow()
         thread.join()
         assert found[0].json()["choices"][0]["message"]["content"] == tokenizer.decode(engine.script[:40])
+
+
+def test_what_comes_while_another_leaves_is_not_lost(tokenizer: Tokenizer) -> None:
+    """A request that is handed over before a cancelled one is taken out of the queue stays in it."""
+    engine = ScriptedEngine(tokenizer, LONG, paced=True)
+    with running(engine, tokenizer, slots=1, waiting=4) as server:
+        thread, _ = in_background(lambda: server.chat(max_tokens=2))
+        until(lambda: len(engine.running) == 1)
+
+        def cross() -> None:
+            leaving, staying = (Job([(Prompt.of([5]), Sampling(max_tokens=1))]) for _ in range(2))
+            server.worker.submit(leaving)
+            server.worker.cancel(leaving, "disconnected")
+            server.worker.submit(staying)
+
+        server.server._loop.call_soon_threadsafe(cross)
+        until(lambda: server.worker.outstanding >= 2)
+        engine.allow()
+        thread.join()
+        until(server.idle)
+        assert [len(prompt) for prompt in engine.prompts[1:]] == [1]
 
 
 def test_a_full_queue_answers_429_and_recovers(tokenizer: Tokenizer) -> None:

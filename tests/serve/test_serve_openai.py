@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from serving import HELLO, Running, ScriptedEngine, running, until
+from test_serve_tools import tokenizer_of
 
 from ingot.guard.guard import Guard
 from ingot.guard.policy import Policy
@@ -72,6 +74,77 @@ def test_completions(client: Any) -> None:
     assert "".join(chunk.choices[0].text for chunk in stream) == SCRIPT
 
 
+TOOL: dict[str, Any] = {
+    "type": "function",
+    "function": {"name": "look", "parameters": {"type": "object", "properties": {"at": {"type": "string"}}}},
+}
+LOOKED = 'So. <tool_call>\n{"name": "look", "arguments": {"at": "天空"}}\n</tool_call>'
+
+
+@pytest.fixture(scope="module")
+def caller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A client of a server whose model calls the same tool twice."""
+    tokenizer = tokenizer_of(tmp_path_factory.mktemp("caller") / "tok", "qwen2.5")
+    with (
+        running(ScriptedEngine(tokenizer, LOOKED * 2), tokenizer, max_length=4000) as server,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as found,
+    ):
+        yield found
+
+
+def test_tools(caller: Any) -> None:
+    asked = {"model": "tiny", "messages": HELLO, "tools": [TOOL]}
+    message = caller.chat.completions.create(**asked).choices[0].message
+    assert message.content == "So. So."
+    assert [call.function.name for call in message.tool_calls] == ["look", "look"]
+    assert [json.loads(call.function.arguments) for call in message.tool_calls] == [{"at": "天空"}] * 2
+    results = [{"role": "tool", "tool_call_id": call.id, "content": "blue"} for call in message.tool_calls]
+    again = caller.chat.completions.create(**asked | {"messages": [*HELLO, message, *results]})
+    assert again.choices[0].finish_reason == "tool_calls"
+    assert len(caller.chat.completions.create(**asked, parallel_tool_calls=False).choices[0].message.tool_calls) == 1
+
+
+def test_streamed_tools(caller: Any) -> None:
+    asked = {"model": "tiny", "messages": HELLO, "tools": [TOOL]}
+    whole = caller.chat.completions.create(**asked).choices[0].message
+    with caller.chat.completions.stream(**asked, stream_options={"include_usage": True}) as stream:
+        kinds = [event.type for event in stream]
+        final = stream.get_final_completion()
+    assert kinds.count("tool_calls.function.arguments.done") == 2
+    message = final.choices[0].message
+    assert message.content == whole.content
+    assert [call.function.arguments for call in message.tool_calls] == [
+        call.function.arguments for call in whole.tool_calls
+    ]
+    assert final.choices[0].finish_reason == "tool_calls"
+    assert final.usage.prompt_tokens_details.cached_tokens == 0
+
+
+def test_logprobs_of_a_stream(client: Any) -> None:
+    asked = {"model": "tiny", "messages": HELLO, "logprobs": True, "top_logprobs": 2}
+    whole = client.chat.completions.create(**asked).choices[0].logprobs.content
+    found = [
+        entry
+        for chunk in client.chat.completions.create(**asked, stream=True)
+        for entry in (chunk.choices[0].logprobs.content if chunk.choices[0].logprobs else [])
+    ]
+    assert found == whole
+    assert client.completions.create(model="tiny", prompt="x", logprobs=1).choices[0].logprobs.token_logprobs[0] == -0.5
+
+
+def test_embeddings(client: Any) -> None:
+    """The client asks for base64 by itself and unpacks it."""
+    for given in ("the cat", ["the cat", "天空"], [[5, 6, 7]]):
+        answer = client.embeddings.create(model="tiny", input=given)
+        plain = client.embeddings.create(model="tiny", input=given, encoding_format="float")
+        assert [item.embedding for item in answer.data] == [item.embedding for item in plain.data]
+        assert len(answer.data) == (1 if isinstance(given, str) else len(given))
+        assert answer.usage.prompt_tokens == answer.usage.total_tokens > 0
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.embeddings.create(model="tiny", input="x", dimensions=3)
+    assert refused.value.param == "dimensions"
+
+
 def test_models(client: Any) -> None:
     assert [model.id for model in client.models.list()] == ["tiny"]
     assert client.models.retrieve("tiny").owned_by == "ingot"
@@ -84,7 +157,9 @@ def test_classes_of_errors(client: Any, server: Running) -> None:
     cases: list[tuple[Any, dict[str, Any], str, str | None]] = [
         (openai.NotFoundError, {"model": "other"}, "model_not_found", "model"),
         (openai.BadRequestError, {"temperature": 9}, "invalid_value", "temperature"),
-        (openai.BadRequestError, {"tools": [{"type": "function"}]}, "unsupported_parameter", "tools"),
+        (openai.BadRequestError, {"reasoning_effort": "high"}, "unsupported_parameter", "reasoning_effort"),
+        (openai.BadRequestError, {"tools": [TOOL]}, "invalid_value", "tools"),
+        (openai.BadRequestError, {"tools": [TOOL], "tool_choice": "required"}, "unsupported_parameter", "tool_choice"),
         (openai.BadRequestError, {"max_tokens": 10_000}, "context_length_exceeded", "messages"),
         (openai.BadRequestError, {"extra_body": {"topk": 3}}, "unknown_parameter", "topk"),
         (

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from serving import HELLO, Running, events, running, until
 from ingot import IngotError
 from ingot.adapt.load import LanguageModel, load
 from ingot.infer.engine import Engine, generate
+from ingot.infer.likelihood import token_logprobs
 from ingot.infer.options import Sampling
 from ingot.serve.serve import serve
 from ingot.serve.server import listen
@@ -93,6 +95,60 @@ def test_logprobs_of_the_engine(server: Running, model: LanguageModel) -> None:
     assert [entry["logprob"] for entry in content] == [entry.logprob for entry in expected.logprobs]
     best = [[other["logprob"] for other in entry["top_logprobs"]] for entry in content]
     assert best == [[value for _, value in entry.alternatives] for entry in expected.logprobs]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_controls_that_leave_no_token_end_in_an_error(server: Running, model: LanguageModel, stream: bool) -> None:
+    """Its own rules are at fault, not the engine, and no other request feels it."""
+    only_end = {"allowed_token_ids": [model.tokenizer.eos_id], "min_tokens": 3, "max_tokens": 5}
+    response = server.complete(**only_end, stream=stream)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "no_token_left")
+    assert server.complete(max_tokens=2).status_code == 200
+    until(server.idle)
+
+
+def test_samplers_act_as_offline(server: Running, model: LanguageModel) -> None:
+    ids = model.tokenizer.encode("the cat")
+    for own in (
+        {"typical_p": 0.5},
+        {"mirostat": 2, "mirostat_tau": 2.0},
+        {"dry_multiplier": 2.0, "dry_allowed_length": 1},
+        {"logit_bias": {"5": 50}},
+        {"stop_token_ids": list(range(20, 60))},
+    ):
+        sampling = {"seed": 3, "max_tokens": 12, **own}
+        (expected,) = generate(model, [ids], Sampling.of(**sampling))
+        found = server.complete(prompt=ids, **sampling).json()
+        assert found["choices"][0]["text"] == expected.text
+        assert found["usage"]["completion_tokens"] == len(expected.tokens)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_echoed_prompt_has_its_log_probabilities(server: Running, model: LanguageModel, stream: bool) -> None:
+    """As if it had been written: each token's from those before it, the first one's unknown."""
+    text = "the cat sat"
+    ids = model.tokenizer.encode(text)
+    asked = {"prompt": text, "echo": True, "logprobs": 2, "max_tokens": 3, "temperature": 0, "ignore_eos": True}
+    response = server.complete(**asked, stream=stream)
+    if stream:
+        chunks = [json.loads(line)["choices"][0] for line in events(response.text)[:-1]]
+        found: dict[str, list[Any]] = {}
+        for chunk in chunks:
+            for name, values in (chunk["logprobs"] or {}).items():
+                found.setdefault(name, []).extend(values)
+        said = "".join(chunk["text"] for chunk in chunks)
+    else:
+        (choice,) = response.json()["choices"]
+        found, said = choice["logprobs"], choice["text"]
+    assert said.startswith(text)
+    assert len(found["tokens"]) == len(found["top_logprobs"]) == len(ids) + 3
+    assert (found["token_logprobs"][0], found["top_logprobs"][0]) == (None, None)
+    assert found["tokens"][: len(ids)] == [model.tokenizer.decode([token]) for token in ids]
+    assert found["token_logprobs"][1 : len(ids)] == pytest.approx(token_logprobs(model, ids).tolist(), abs=1e-4)
+    (plain,) = generate(model, [ids], Sampling(temperature=0, max_tokens=3, ignore_eos=True, logprobs=2))
+    assert plain.logprobs is not None
+    assert found["token_logprobs"][len(ids) :] == pytest.approx([entry.logprob for entry in plain.logprobs], abs=1e-4)
+    assert found["text_offset"][:3] == [0, *accumulate(len(token) for token in found["tokens"][:2])]
 
 
 def test_probe(model_dir: Path, model: LanguageModel, tmp_path: Path) -> None:

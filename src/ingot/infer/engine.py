@@ -32,6 +32,7 @@ from ingot.infer.constraint.matcher import Matcher
 from ingot.infer.memory import Memory
 from ingot.infer.reader import Prompt, Reader, Start
 from ingot.infer.runner import Span, TorchRunner
+from ingot.infer.runners import make_runner
 from ingot.infer.sampling import Sampling, sample, surprise
 from ingot.infer.sampling.check import check
 from ingot.infer.scheduler import Counters, Reading, Scheduler
@@ -68,7 +69,7 @@ class Engine:
         num_blocks, num_source_blocks = count_blocks(memory, model, num_slots)
         self.front = length_in_front(model.network)
         self.scheduler = Scheduler(num_slots, num_blocks, num_source_blocks, prefill_tokens, self.front)
-        self.runner = TorchRunner(model, num_blocks, num_source_blocks, kv_dtype(memory, model))
+        self.runner = make_runner(model, num_blocks, num_source_blocks, kv_dtype(memory, model))
         self.proposer: Proposer = make_proposer(speculation or Speculation(), self.runner, num_blocks)
         self._submitted = 0
 
@@ -230,6 +231,7 @@ class Engine:
     def _read_fronts(self, planned: list[Sequence]) -> None:
         new = [sequence for sequence in planned if sequence.num_cached == 0]
         if self.front and new:
+            assert isinstance(self.runner, TorchRunner)
             kept = self.runner.keep_front([each.blocks for each in new], [each.adapters for each in new])
             for sequence, length in zip(new, kept, strict=True):
                 sequence.front_cached = length
@@ -237,6 +239,7 @@ class Engine:
     def _read_sources(self, planned: list[Sequence]) -> None:
         new = [sequence for sequence in planned if sequence.source_left]
         if new:
+            assert isinstance(self.runner, TorchRunner)
             kept = self.runner.read_sources(
                 [each.start.source for each in new],
                 [each.source_blocks for each in new],

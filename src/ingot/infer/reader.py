@@ -74,10 +74,22 @@ class Reader:
         ids = [*tokenizer.document_prefix, *self._encode(tokenizer, text)]
         return Prompt.of([*ids, end_id(tokenizer)] if self.has_source else ids)
 
-    def conversation(self, tokenizer: Tokenizer, messages: list[dict[str, Any]]) -> Prompt:
-        """A conversation to answer. Raises what the renderer raises, `objective-lacks-end`."""
-        found = render(messages, tokenizer, add_generation_prompt=True)
-        first = _first_answer(messages, tokenizer, len(found.ids))
+    def conversation(
+        self,
+        tokenizer: Tokenizer,
+        messages: list[dict[str, Any]],
+        tools: list[dict[str, Any]] | None = None,
+        *,
+        prompt: bool = True,
+        go_on: bool = False,
+    ) -> Prompt:
+        """A conversation to answer. `prompt`: end where an answer begins; `go_on`: the last message is an answer's
+        beginning. Raises what the renderer raises, `objective-lacks-end`."""
+        given, begun = (messages[:-1], messages[-1]["content"]) if go_on else (messages, "")
+        asked = prompt or go_on
+        learn = None if asked else ()
+        found = render(given, tokenizer, add_generation_prompt=asked, tools=tools, learn=learn, answer=begun)
+        first = _first_answer(messages, tokenizer, len(found.ids), tools)
         end = [end_id(tokenizer)] if self.has_source else []
         return Prompt([*found.ids[:first], *end, *found.ids[first:]], first + len(end))
 
@@ -133,9 +145,11 @@ class Reader:
         return tokenizer.encode_pieces(kept).ids
 
 
-def _first_answer(messages: list[dict[str, Any]], tokenizer: Tokenizer, length: int) -> int:
+def _first_answer(
+    messages: list[dict[str, Any]], tokenizer: Tokenizer, length: int, tools: list[dict[str, Any]] | None
+) -> int:
     """Where the first answer of a conversation begins, in tokens; at its end where there is none yet."""
     number = next((at for at, message in enumerate(messages) if message.get("role") == "assistant"), None)
     if number is None:
         return length
-    return len(render(messages[:number], tokenizer, add_generation_prompt=True).ids)
+    return len(render(messages[:number], tokenizer, add_generation_prompt=True, tools=tools).ids)

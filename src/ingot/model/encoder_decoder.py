@@ -135,6 +135,14 @@ class EncoderDecoder(Transformer):
             rows.append(layer, attention.keys(memory_BSC))
         return (inside_BS >= 0).sum(1)
 
+    def source_states(self, ids_BS: Tensor, segments_BS: Tensor) -> Tensor:
+        """Hidden states of a source's own tokens, (B, S, C), read behind what adapters put in front of it."""
+        if self.before is None:
+            return self._encoded(ids_BS, segments_BS)
+        front = self.before.put(ids_BS, segments_BS)
+        memory_BSC = self._encoded(front.ids_BT, front.segments_BT)
+        return memory_BSC.gather(1, front.places_BT[..., None].expand(-1, -1, memory_BSC.shape[-1]))
+
     def _with_front(self, ids_BS: Tensor, segments_BS: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Sources and their segments, behind what an adapter puts in front of each."""
         if self.before is None:

@@ -1,69 +1,118 @@
-"""From the engine's pieces to what a client reads: guarded text, counts, reasons to stop.
+"""From the engine's pieces to what a client reads: guarded text, calls of tools, counts, reasons to stop.
 
 Streamed and whole answers are made of the same deltas, so they cannot differ. With a guard on, text is handed on only
 when no finding can still begin in it, and log-probabilities only at the end of an answer in which nothing was redacted
-or blocked, because they would spell out what was taken away.
+or blocked, because they would spell out what was taken away. What the guard lets through is then read for calls.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from math import nan
 
 from ingot.guard.guard import Guard, StreamGuard
 from ingot.infer.sequence import TokenLogprobs
-from ingot.serve.worker import Job, Piece
+from ingot.serve.job import Job, Piece
+from ingot.serve.tools.call import Call
+from ingot.serve.tools.offer import Offer
 
 
 @dataclass(frozen=True)
 class Delta:
-    """The next part of one choice. `logprobs`: the engine's record of each token in it, empty when none were asked."""
+    """The next part of one choice. `logprobs`: the engine's record of each token in it, empty when none were asked;
+    `calls`: complete calls, each with its number in the choice."""
 
     choice: int
     text: str
     logprobs: list[TokenLogprobs] = field(default_factory=list)
     finish_reason: str | None = None
+    calls: list[tuple[int, Call]] = field(default_factory=list)
 
 
 class Choice:
     """One answer growing: takes the engine's pieces, gives deltas."""
 
-    def __init__(self, index: int, guard: Guard | None, opening: str = "") -> None:
+    def __init__(
+        self, index: int, guard: Guard | None, opening: str = "", offer: Offer | None = None, first: int = 0
+    ) -> None:
         self.index = index
+        self._first = first  # the prompt's first token, which nothing predicted
         self.opening = opening
         self.num_tokens = 0
+        self.num_cached = 0
+        self.num_calls = 0
         self.finish_reason: str | None = None
+        self.is_cut = False  # ended here while the engine would go on
+        self._sum = 0.0
         self._guard: StreamGuard | None = guard.stream() if guard else None
+        self._offer = offer
+        self._parser = offer.format.reader(offer.names) if offer else None
         self._held: list[TokenLogprobs] = []
+
+    @property
+    def likelihood(self) -> float:
+        """Mean log-probability of its tokens, where the engine was asked for them."""
+        return self._sum / max(self.num_tokens, 1)
 
     def push(self, pieces: list[Piece]) -> Delta | None:
         """What may be handed on after these pieces; None when that is nothing."""
         text, self.opening = self.opening, ""
+        calls: list[tuple[int, Call]] = []
         for piece in pieces:
             if self.finish_reason is None:
-                text += self._take(piece)
+                text += self._read(self._take(piece), calls)
         released: list[TokenLogprobs] = []
         if self._guard is None or (self.finish_reason is not None and not self._changed()):
             released, self._held = self._held, []
-        if not text and not released and self.finish_reason is None:
+        if not text and not calls and not released and self.finish_reason is None:
             return None
-        return Delta(self.index, text, released, self.finish_reason)
+        return Delta(self.index, text, released, self.finish_reason, calls)
 
     def _take(self, piece: Piece) -> str:
+        """A piece's text as the guard lets it through."""
         if piece.token_id is not None:
             self.num_tokens += 1
+        if piece.prompt_logprobs is not None:
+            self._held += [entry or TokenLogprobs(self._first, nan, ()) for entry in piece.prompt_logprobs]
         if piece.logprobs is not None:
             self._held.append(piece.logprobs)
+            self._sum += piece.logprobs.logprob
+        self.num_cached = max(self.num_cached, piece.num_cached)
         self.finish_reason = piece.finish_reason
+        mark = self._offer.hidden.get(piece.token_id) if self._offer and piece.token_id is not None else None
+        text = piece.text + (mark or "")
         if self._guard is None:
-            return piece.text
-        text = self._guard.push(piece.text)
+            return text
+        text = self._guard.push(text)
         if self._blocked():
-            self.finish_reason = "content_filter"
+            self.finish_reason, self.is_cut = "content_filter", piece.finish_reason is None
         elif piece.finish_reason is not None:
             text += self._guard.finish()
             self.finish_reason = "content_filter" if self._blocked() else piece.finish_reason
         return text
+
+    def _read(self, text: str, calls: list[tuple[int, Call]]) -> str:
+        """The text that is no call; calls are added to `calls`."""
+        if self._parser is None or self._offer is None:
+            return text
+        found = self._parser.push(text)
+        ended = self.finish_reason
+        if ended is not None:
+            found += self._parser.finish(ended == "stop")
+        said = ""
+        for part in found:
+            if isinstance(part, str):
+                said += part
+                continue
+            calls.append((self.num_calls, part))
+            self.num_calls += 1
+            if self._offer.single:
+                self.finish_reason, self.is_cut = "tool_calls", ended is None
+                return said
+        if self.num_calls and ended == "stop":
+            self.finish_reason = "tool_calls"
+        return said
 
     def _blocked(self) -> bool:
         return self._guard is not None and self._guard.verdict.action == "block"
@@ -73,9 +122,9 @@ class Choice:
 
 
 class Answer:
-    """All choices of one request, read from its job."""
+    """All choices of one request, read from its job. `stop(choice, reason)` ends one in the engine."""
 
-    def __init__(self, job: Job, choices: list[Choice], stop: Callable[[int], None]) -> None:
+    def __init__(self, job: Job, choices: list[Choice], stop: Callable[[int, str], None]) -> None:
         self.job = job
         self.choices = choices
         self._stop = stop
@@ -108,6 +157,6 @@ class Answer:
                 grouped.setdefault(piece.choice, []).append(piece)
         deltas = [delta for index, group in grouped.items() if (delta := self.choices[index].push(group)) is not None]
         for delta in deltas:
-            if delta.finish_reason == "content_filter":
-                self._stop(delta.choice)
+            if delta.finish_reason is not None and self.choices[delta.choice].is_cut:
+                self._stop(delta.choice, delta.finish_reason.replace("_", "-"))
         return deltas

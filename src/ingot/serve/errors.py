@@ -7,6 +7,7 @@ Clients never see a traceback, and logs never hold what a client wrote.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import orjson
@@ -15,6 +16,10 @@ from starlette.responses import Response
 
 from ingot.core.errors import nearest
 from ingot.core.language import text
+from ingot.text.chat import ROLES
+
+MESSAGE_TAG = 2
+"""Where pydantic puts the role of a message in the place of a problem: ("messages", 0, "user", "content")."""
 
 
 class Kind(NamedTuple):
@@ -36,10 +41,16 @@ KINDS = {
     "http-unsupported-field": Kind(400, "invalid_request_error", "unsupported_parameter"),
     "http-needs": Kind(400, "invalid_request_error", "invalid_value"),
     "http-conflict": Kind(400, "invalid_request_error", "invalid_value"),
+    "http-bad-sampling": Kind(400, "invalid_request_error", "invalid_value"),
     "http-bad-messages": Kind(400, "invalid_request_error", "invalid_value"),
+    "http-bad-tools": Kind(400, "invalid_request_error", "invalid_value"),
+    "http-bad-width": Kind(400, "invalid_request_error", "invalid_value"),
     "http-token-id": Kind(400, "invalid_request_error", "invalid_value"),
     "http-empty-prompt": Kind(400, "invalid_request_error", "invalid_value"),
     "http-not-runnable": Kind(400, "invalid_request_error", "invalid_value"),
+    "http-one-of": Kind(400, "invalid_request_error", "invalid_value"),
+    "http-too-long": Kind(400, "invalid_request_error", "context_length_exceeded"),
+    "http-no-token": Kind(400, "invalid_request_error", "no_token_left"),
     "http-too-many": Kind(400, "invalid_request_error", "invalid_value"),
     "http-context": Kind(400, "invalid_request_error", "context_length_exceeded"),
     "http-source": Kind(400, "invalid_request_error", "context_length_exceeded"),
@@ -55,11 +66,15 @@ KINDS = {
     "http-content-type": Kind(415, "invalid_request_error", "unsupported_media_type"),
     "http-content-encoding": Kind(415, "invalid_request_error", "unsupported_content_encoding"),
     "http-queue-full": Kind(429, "rate_limit_error", "queue_full"),
+    "http-queue-tokens": Kind(429, "rate_limit_error", "queue_full"),
+    "http-client-gone": Kind(499, "invalid_request_error", "client_closed_request"),
     "http-unexpected": Kind(500, "server_error", "internal_error"),
     "http-engine-failed": Kind(500, "server_error", "engine_failed"),
     "http-aborted": Kind(503, "server_error", "aborted"),
     "http-draining": Kind(503, "server_error", "draining"),
+    "http-queue-timeout": Kind(503, "server_error", "queue_timeout"),
     "http-timeout": Kind(504, "server_error", "timeout"),
+    "http-deadline": Kind(504, "server_error", "deadline_exceeded"),
     "http-slow-reader": Kind(408, "server_error", "slow_reader"),
 }
 
@@ -77,6 +92,11 @@ class ApiError(Exception):
     @property
     def kind(self) -> Kind:
         return KINDS[self.name]
+
+    @property
+    def reason(self) -> str:
+        """Its name as a label of a metric."""
+        return self.name.removeprefix("http-")
 
     def body(self) -> bytes:
         """The JSON object, for a response or for an event."""
@@ -96,7 +116,9 @@ def refuse(name: str, *, param: str | None = None, headers: dict[str, str] | Non
 def explain(error: ValidationError, known: list[str]) -> ApiError:
     """The first problem pydantic found in a request body, naming the field as `messages[0].role`."""
     problem = error.errors(include_url=False, include_context=False)[0]
-    path = [part for part in problem["loc"] if part != "[key]"]
+    path = _path(problem["loc"])
+    if problem["type"].startswith("union_tag"):
+        path.append("role")
     param = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
     if problem["type"] == "missing":
         return refuse("http-missing-field", param=param)
@@ -104,7 +126,28 @@ def explain(error: ValidationError, known: list[str]) -> ApiError:
         if len(path) > 1:
             return refuse("http-unknown-key", param=param)
         return refuse("http-unknown-field", param=param, nearest=nearest(str(path[0]), known))
-    return refuse("http-bad-field", param=param or None, found=_shown(problem["input"]), reason=problem["msg"])
+    return refuse("http-bad-field", param=param or None, found=_shown(problem["input"]), reason=_reason(problem["msg"]))
+
+
+def explain_sampling(error: ValidationError, given: Iterable[str]) -> ApiError:
+    """Controls that are fine one by one and do not fit together; the field is the first one that the reason names."""
+    problem = error.errors(include_url=False, include_context=False)[0]
+    reason = _reason(problem["msg"])
+    named = [str(part) for part in problem["loc"]] or [name for name in given if name in reason]
+    return refuse("http-bad-sampling", param=min(named, key=reason.find, default=None), reason=reason)
+
+
+def _path(places: tuple[int | str, ...]) -> list[int | str]:
+    """Without pydantic's own words: that a key is meant, and which kind of message was tried."""
+    return [
+        part
+        for at, part in enumerate(places)
+        if part != "[key]" and not (at == MESSAGE_TAG and places[0] == "messages" and part in ROLES)
+    ]
+
+
+def _reason(message: str) -> str:
+    return message.removeprefix("Value error, ")
 
 
 def _shown(value: object) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,10 +25,11 @@ from ingot.serve.worker import place
 OPEN_ROUTES = frozenset({"/health", "/ready"})
 """Answered without a key, for supervisors and load balancers."""
 
-WORK_ROUTES = frozenset({"/v1/chat/completions", "/v1/completions"})
-"""Refused while the server drains."""
+WORK_ROUTES = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
+"""Refused while the server drains, and written to the log one by one."""
 
-ROUTES = OPEN_ROUTES | WORK_ROUTES | {"/v1/models", "/v1/models/{id}", "/metrics", "/openapi.json"}
+TEXT_ROUTES = frozenset({"/tokenize", "/detokenize", "/apply-template"})
+ROUTES = OPEN_ROUTES | WORK_ROUTES | TEXT_ROUTES | {"/v1/models", "/v1/models/{id}", "/metrics", "/openapi.json"}
 CLIENT_GONE = 499
 """The status counted for a request whose client left before an answer began; never sent."""
 
@@ -58,8 +60,8 @@ class Keys:
         self._digests.append(_digest(key))
         return key
 
-    def check(self, authorization: str | None) -> None:
-        """Raises ApiError unless the header holds one of the keys."""
+    def check(self, authorization: str | None) -> str:
+        """Whose key the header holds, in hexadecimal digits that do not tell the key. Raises ApiError."""
         scheme, _, key = (authorization or "").partition(" ")
         challenge = {"www-authenticate": "Bearer"}
         if scheme.lower() != "bearer" or not key:
@@ -67,6 +69,7 @@ class Keys:
         digest = _digest(key.strip())
         if not any([hmac.compare_digest(digest, known) for known in self._digests]):  # noqa: C419  (no early end)
             raise refuse("http-wrong-key", headers=challenge)
+        return digest.hex()
 
 
 class Gate:
@@ -90,7 +93,7 @@ class Gate:
             self.active -= 1
 
     async def _count(self, scope: Scope, receive: Receive, send: Send) -> None:
-        status = CLIENT_GONE
+        status, began = CLIENT_GONE, time.monotonic()
         request_id = scope.setdefault("state", {})["request_id"] = f"req-{uuid.uuid4().hex}"
 
         async def counting_send(message: Message) -> None:
@@ -103,7 +106,10 @@ class Gate:
         await self._guarded(scope, receive, counting_send, lambda: status != CLIENT_GONE)
         route = _route(scope)
         self.metrics.requests.labels(route, str(status)).inc()
+        if error := scope["state"].get("error"):
+            self.metrics.errors.labels(error).inc()
         if route in WORK_ROUTES:
+            self.metrics.whole.observe(time.monotonic() - began)
             told = {"prompt": 0, "completion": 0, "user": None, **scope["state"].get("told", {})}
             say("serve-request", id=request_id, route=route, status=status, **told)
 
@@ -113,18 +119,21 @@ class Gate:
             self._admit(scope)
             await self.app(scope, receive, send)
         except ApiError as error:
+            scope["state"]["error"] = error.kind.code
             await error.response()(scope, receive, send)
         except Exception as error:
             # Only the kind and place: the message may quote a prompt.
             warn("serve-unexpected", place=place(error))
             if not begun():
+                scope["state"]["error"] = refuse("http-unexpected").kind.code
                 await refuse("http-unexpected").response()(scope, receive, send)
 
     def _admit(self, scope: Scope) -> None:
         if self.keys is not None and scope["path"] not in OPEN_ROUTES:
             headers = dict(scope["headers"])
             authorization = headers.get(b"authorization")
-            self.keys.check(authorization.decode("utf-8", "surrogateescape") if authorization is not None else None)
+            shown = authorization.decode("utf-8", "surrogateescape") if authorization is not None else None
+            scope["state"]["tenant"] = self.keys.check(shown)
         if self.draining and scope["path"] in WORK_ROUTES:
             raise refuse("http-draining", headers={"retry-after": "5", "connection": "close"})
 

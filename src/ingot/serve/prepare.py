@@ -6,18 +6,41 @@ sees; nothing is tokenised twice, so a prompt given as token ids is checked by i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
+from ingot.adapt.load import LanguageModel
 from ingot.core.errors import IngotError
 from ingot.guard.guard import Guard
+from ingot.infer.embed import embed_groups, text_ids, width
 from ingot.infer.options import Sampling
 from ingot.infer.reader import Prompt, Reader
+from ingot.infer.sampling.check import check
+from ingot.serve.conversation import Conversation
 from ingot.serve.errors import ApiError, refuse
+from ingot.serve.guarded import Checker
 from ingot.serve.schema import ChatBody, CompletionBody, SamplingBody
+from ingot.serve.tools.offer import Offer, offer
 from ingot.text.tokenizer import Tokenizer
 
-GUARD_HEADER = "x-ingot-guard"
+
+@dataclass(frozen=True)
+class Embedder:
+    """read: a text as it is read for a vector; vectors: rows of ids, and whether vectors have length 1, to pieces
+    of places and their vectors; width: numbers of a vector."""
+
+    read: Callable[[str], list[int]]
+    vectors: Callable[[Sequence[Sequence[int]], bool], Iterator[tuple[list[int], Any]]]
+    width: int
+
+    @classmethod
+    def of(cls, model: LanguageModel) -> Embedder:
+        def vectors(rows: Sequence[Sequence[int]], normalize: bool) -> Iterator[tuple[list[int], Any]]:
+            return embed_groups(model, rows, normalize=normalize)
+
+        return cls(partial(text_ids, model), vectors, width(model))
 
 
 @dataclass(frozen=True)
@@ -27,9 +50,15 @@ class Served:
     name: str
     tokenizer: Tokenizer
     reader: Reader
+    embedder: Embedder
     guard: Guard | None = None
     fingerprint: str | None = None
     created: int = 0
+
+    def check_name(self, name: str | None) -> None:
+        """Raises ApiError for another model."""
+        if name is not None and name != self.name:
+            raise refuse("http-unknown-model", param="model", found=_short(name), known=self.name)
 
 
 @dataclass(frozen=True)
@@ -41,54 +70,58 @@ class Given(Prompt):
 
 @dataclass
 class Prepared:
-    """What the engine is asked: n sequences for each prompt, and headers that tell what the guard did."""
+    """What the engine is asked: so many sequences for each prompt, and headers that tell what the guard did."""
 
     prompts: list[Given]
     sequences: list[tuple[Prompt, Sampling]] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
+    offer: Offer | None = None
 
 
 def prepare(body: SamplingBody, served: Served) -> Prepared:
     """Everything that can be refused before the engine is asked. Raises ApiError."""
-    if body.model != served.name:
-        raise refuse("http-unknown-model", param="model", found=_short(body.model), known=served.name)
-    _check_bias(body, served)
-    checker = _Checker(served.guard)
+    served.check_name(body.model)
+    checker = Checker(served.guard)
+    offered: Offer | None = None
     if isinstance(body, ChatBody):
+        offered = offer(body, served.tokenizer)
         prompts, where = [_chat_prompt(body, served, checker)], "messages"
     else:
         assert isinstance(body, CompletionBody)
-        prompts, where = [_text_prompt(prompt, served, checker) for prompt in body.prompt], "prompt"
+        prompts, where = [text_prompt(prompt, served, checker, "prompt") for prompt in body.prompt], "prompt"
     sequences = [sequence for prompt in prompts for sequence in _sequences(body, prompt, served, where)]
-    return Prepared(prompts, sequences, checker.headers())
+    return Prepared(prompts, sequences, checker.headers(), offered)
 
 
-def _check_bias(body: SamplingBody, served: Served) -> None:
-    for token in body.logit_bias or {}:
-        if token >= served.reader.vocab_size:
-            raise refuse("http-token-id", param="logit_bias", found=token, size=served.reader.vocab_size)
-
-
-def _chat_prompt(body: ChatBody, served: Served, checker: _Checker) -> Given:
-    messages = [{"role": turn.role, "content": checker.text(turn.content, "messages")} for turn in body.messages]
+def _check_ids(sampling: Sampling, served: Served) -> None:
+    """Token ids in the controls. Raises ApiError."""
     try:
-        prompt = served.reader.conversation(served.tokenizer, messages)
+        check(sampling, served.reader.vocab_size, served.tokenizer, served.tokenizer.path)
     except IngotError as error:
-        raise refuse("http-bad-messages", param="messages", reason=str(error)) from None
+        found = error.details
+        raise refuse("http-token-id", param=str(found["where"]), found=found["found"], size=found["size"]) from None
+
+
+def _chat_prompt(body: ChatBody, served: Served, checker: Checker) -> Given:
+    talk = Conversation.of(
+        body.messages, body.offered, body.add_generation_prompt, body.continue_final_message, checker
+    )
+    prompt = talk.ids(served.reader, served.tokenizer)
     return Given(prompt.ids, prompt.prefix)
 
 
-def _text_prompt(prompt: str | list[int], served: Served, checker: _Checker) -> Given:
+def text_prompt(prompt: str | list[int], served: Served, checker: Checker, param: str) -> Given:
+    """A text, or token ids as they are. Raises ApiError."""
     if isinstance(prompt, str):
-        text = checker.text(prompt, "prompt")
+        text = checker.text(prompt, param)
         read = served.reader.text(served.tokenizer, text)
         return Given(read.ids, read.prefix, text)
     for token in prompt:
         if token >= served.reader.vocab_size:
-            raise refuse("http-token-id", param="prompt", found=token, size=served.reader.vocab_size)
+            raise refuse("http-token-id", param=param, found=token, size=served.reader.vocab_size)
     text = served.tokenizer.decode(prompt)
-    if checker.text(text, "prompt") != text:
-        raise refuse("http-redacted-ids", param="prompt", kinds=", ".join(checker.redacted))
+    if checker.text(text, param) != text:
+        raise refuse("http-redacted-ids", param=param, kinds=", ".join(checker.redacted))
     return Given(prompt, len(prompt), text)
 
 
@@ -100,8 +133,9 @@ def _sequences(body: SamplingBody, prompt: Given, served: Served, where: str) ->
     if (body.min_tokens or 0) > wanted:
         raise refuse("http-conflict", param="min_tokens", other="max_tokens")
     sampling = body.sampling(wanted)
-    for number in range(body.n or 1):
-        yield prompt, _numbered(sampling, number)
+    _check_ids(sampling, served)
+    for number in range(body.num_answers):
+        yield prompt, sampling.numbered(number)
 
 
 def _no_room(prompt: Given, reader: Reader, wanted: int, where: str) -> ApiError:
@@ -115,42 +149,6 @@ def _no_room(prompt: Given, reader: Reader, wanted: int, where: str) -> ApiError
                       wanted=wanted)  # fmt: skip
     longest = reader.longest(reader.start(prompt))
     return refuse("http-context", param=where, limit=longest, prompt=size, wanted=wanted, total=size + wanted)
-
-
-def _numbered(sampling: Sampling, number: int) -> Sampling:
-    """The n-th choice of a seeded request has its own seed; the first keeps the request's."""
-    if sampling.seed is None or number == 0:
-        return sampling
-    seed = (sampling.seed + 2**63 + number) % 2**64 - 2**63
-    return sampling.model_copy(update={"seed": seed})
-
-
-class _Checker:
-    """Runs the guard over the texts of one request and remembers what it did."""
-
-    def __init__(self, guard: Guard | None) -> None:
-        self.guard = guard
-        self.redacted: set[str] = set()
-        self.logged: set[str] = set()
-
-    def text(self, text: str, param: str) -> str:
-        """The text the model may see. Raises ApiError when the policy blocks it."""
-        if self.guard is None:
-            return text
-        verdict = self.guard.check(text)
-        kinds = {
-            action: {f.kind for f in verdict.findings if f.action == action} for action in ("block", "redact", "log")
-        }
-        if verdict.action == "block":
-            raise refuse("http-blocked", param=param, kinds=", ".join(sorted(kinds["block"])))
-        self.redacted |= kinds["redact"]
-        self.logged |= kinds["log"]
-        return verdict.text
-
-    def headers(self) -> dict[str, str]:
-        found = {"redacted": self.redacted, "logged": self.logged}
-        value = "; ".join(f"{action}={','.join(sorted(kinds))}" for action, kinds in found.items() if kinds)
-        return {GUARD_HEADER: value} if value else {}
 
 
 def _short(name: str) -> str:

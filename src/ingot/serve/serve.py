@@ -14,6 +14,7 @@ from ingot.core.options import Options, argument, option, verb
 from ingot.infer.memory import Memory
 from ingot.infer.options import Weights
 from ingot.infer.speculation.options import Speculation
+from ingot.serve.limits import LimitOptions
 
 if TYPE_CHECKING:
     from ingot.serve.server import Session
@@ -27,12 +28,11 @@ class ServeOptions(Options):
     port: int = option(8000, "port to listen on (0: any free one, printed)", ge=0, le=65535)
     name: str | None = option(None, "model id that clients ask for (default: the directory's name)", min_length=1)
     slots: int = option(8, "sequences that run at once", ge=1, le=1024)
-    queue: int = option(32, "sequences that may wait for a slot; more are answered with 429", ge=0)
     policy: str = option("default", 'guard policy for requests and answers: a name, a file, or "off"')
     api_key_file: Path | None = option(None, "file with accepted API keys, one a line (default: no key needed)")
-    max_body: int = option(8_000_000, "largest request body, bytes", ge=1024)
-    request_timeout: float = option(600.0, "seconds a request may take, waiting included", gt=0)
-    drain_seconds: float = option(30.0, "after SIGTERM or Ctrl-C, seconds that running requests may still take", ge=0)
+    limits: LimitOptions = option(
+        LimitOptions(), "how much may wait, how large requests may be, how long things may take"
+    )
     cache: Memory = option(Memory(), "keys and values: --cache.gib and so on")
     speculation: Speculation = option(Speculation(), "guess what follows: --speculation.kind and so on")
     device: str = option("cpu", "where to run: cpu, cuda, cuda:1")

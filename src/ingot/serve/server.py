@@ -31,7 +31,7 @@ from ingot.infer.reader import Reader
 from ingot.serve.app import Api
 from ingot.serve.gate import Keys
 from ingot.serve.metrics import Metrics
-from ingot.serve.prepare import Served
+from ingot.serve.prepare import Embedder, Served
 from ingot.serve.probe import Probe, ask
 from ingot.serve.protocol import Protocol
 from ingot.serve.serve import ServeOptions
@@ -86,14 +86,16 @@ def run(options: ServeOptions, listener: socket.socket) -> Session:
         name=options.name or model.name,
         tokenizer=model.tokenizer,
         reader=reader,
+        embedder=Embedder.of(model),
         guard=guard,
         fingerprint=_fingerprint([parent.hallmark for parent in model.parents]),
         created=int(time.time()),
     )
+    limits = options.limits
     engine = Engine(model, options.slots, memory=options.cache, speculation=options.speculation)
-    worker = Worker(engine, options.slots, options.queue, metrics)
-    api = Api(served, worker, metrics, max_body=options.max_body, timeout=options.request_timeout, keys=keys)
-    server = Server(api, listener, options.drain_seconds)
+    worker = Worker(engine, options.slots, limits.queue, metrics, limits.queue_tokens)
+    api = Api(served, worker, metrics, limits, keys)
+    server = Server(api, listener, limits.drain_seconds)
     if keys is None and not _is_loopback(listener):
         warn("serve-open-to-all", host=options.host)
     if options.probe is None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import time
 import uuid
 from dataclasses import dataclass, field
+from math import isnan
 from typing import Any
 
 from ingot.infer.sequence import TokenLogprobs
 from ingot.serve.answer import Delta
+from ingot.serve.tools.call import Call
 from ingot.text.tokenizer import Tokenizer
 
 
@@ -34,10 +36,27 @@ class Head:
         }
 
 
+@dataclass
+class Grown:
+    """One whole choice, put together from its deltas."""
+
+    text: str = ""
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    finish_reason: str | None = None
+
+    def add(self, delta: Delta) -> None:
+        self.text += delta.text
+        self.logprobs += delta.logprobs
+        self.calls += [call for _, call in delta.calls]
+        self.finish_reason = delta.finish_reason
+
+
 class ChatShape:
     """chat.completion and chat.completion.chunk."""
 
-    def __init__(self, head: Head, tokenizer: Tokenizer, wants_logprobs: bool) -> None:
+    def __init__(self, head: Head, tokenizer: Tokenizer, wants_logprobs: bool, may_call: bool = False) -> None:
+        self.empty = None if may_call else ""  # content of an answer without text: where it may call, null
         self.whole_head = head.of("chatcmpl", "chat.completion")
         self.chunk_head = head.of("chatcmpl", "chat.completion.chunk")
         self.tokenizer = tokenizer
@@ -45,27 +64,33 @@ class ChatShape:
 
     def opening(self, index: int) -> dict[str, Any] | None:
         """The choice of the chunk that comes before any text."""
-        return self._chunk(index, {"role": "assistant", "content": ""}, None)
+        return self._chunk(index, {"role": "assistant", "content": self.empty}, None)
 
     def chunks(self, delta: Delta) -> list[dict[str, Any]]:
-        """Text first, then the reason to stop in a chunk of its own."""
+        """Text first, then calls, then the reason to stop in a chunk of its own."""
         found: list[dict[str, Any]] = []
         if delta.text or delta.logprobs:
             found.append(self._chunk(delta.choice, {"content": delta.text}, self._logprobs(delta.logprobs)))
+        for number, call in delta.calls:
+            begun = _call(call) | {"function": {"name": call.name, "arguments": ""}}
+            for part in (begun, {"function": {"arguments": call.arguments}}):
+                found.append(self._chunk(delta.choice, {"tool_calls": [{"index": number, **part}]}, None))
         if delta.finish_reason is not None:
             found.append(self._chunk(delta.choice, {}, None, delta.finish_reason))
         return found
 
-    def whole(self, index: int, text: str, logprobs: list[TokenLogprobs], finish_reason: str) -> dict[str, Any]:
-        message = {"role": "assistant", "content": text, "refusal": None}
+    def whole(self, index: int, grown: Grown) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": grown.text or self.empty, "refusal": None}
+        if grown.calls:
+            message["tool_calls"] = [_call(call) for call in grown.calls]
         return {
             "index": index,
             "message": message,
-            "logprobs": self._logprobs(logprobs),
-            "finish_reason": finish_reason,
+            "logprobs": self._logprobs(grown.logprobs),
+            "finish_reason": grown.finish_reason,
         }
 
-    def _chunk(self, index: int, delta: dict[str, str], logprobs: Any, reason: str | None = None) -> dict[str, Any]:
+    def _chunk(self, index: int, delta: dict[str, Any], logprobs: Any, reason: str | None = None) -> dict[str, Any]:
         return {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
 
     def _logprobs(self, tokens: list[TokenLogprobs]) -> dict[str, Any] | None:
@@ -85,6 +110,10 @@ class ChatShape:
         return {"token": text, "logprob": logprob, "bytes": raw}
 
 
+def _call(call: Call) -> dict[str, Any]:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
 class TextShape:
     """text_completion, whole and streamed (the object has one name for both)."""
 
@@ -100,8 +129,8 @@ class TextShape:
     def chunks(self, delta: Delta) -> list[dict[str, Any]]:
         return [self._choice(delta.choice, delta.text, delta.logprobs, delta.finish_reason)]
 
-    def whole(self, index: int, text: str, logprobs: list[TokenLogprobs], finish_reason: str) -> dict[str, Any]:
-        return self._choice(index, text, logprobs, finish_reason)
+    def whole(self, index: int, grown: Grown) -> dict[str, Any]:
+        return self._choice(index, grown.text, grown.logprobs, grown.finish_reason)
 
     def _choice(
         self, index: int, text: str, logprobs: list[TokenLogprobs], finish_reason: str | None
@@ -118,8 +147,13 @@ class TextShape:
             return None
         texts = [self._text(token.token_id) for token in tokens]
         offsets = [self._offset(index, text) for text in texts]
-        top = [{self._text(token_id): logprob for token_id, logprob in token.alternatives} for token in tokens]
-        values = [token.logprob for token in tokens]
+        top = [
+            None
+            if isnan(token.logprob)
+            else {self._text(token_id): logprob for token_id, logprob in token.alternatives}
+            for token in tokens
+        ]
+        values = [None if isnan(token.logprob) else token.logprob for token in tokens]
         return {"tokens": texts, "token_logprobs": values, "top_logprobs": top, "text_offset": offsets}
 
     def _offset(self, index: int, text: str) -> int:
@@ -135,7 +169,11 @@ class TextShape:
 Shape = ChatShape | TextShape
 
 
-def usage(num_prompt: int, num_completion: int) -> dict[str, int]:
-    """Tokens of a request: every prompt once, and all that was made."""
-    total = num_prompt + num_completion
-    return {"prompt_tokens": num_prompt, "completion_tokens": num_completion, "total_tokens": total}
+def usage(num_prompt: int, num_cached: int, num_completion: int) -> dict[str, Any]:
+    """Tokens of a request: every prompt once, how many of these were taken from the cache, and all that was made."""
+    return {
+        "prompt_tokens": num_prompt,
+        "completion_tokens": num_completion,
+        "total_tokens": num_prompt + num_completion,
+        "prompt_tokens_details": {"cached_tokens": num_cached},
+    }

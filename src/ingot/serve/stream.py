@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from ingot.serve.answer import Answer, Delta
 from ingot.serve.errors import ApiError, refuse
-from ingot.serve.shape import Shape, usage
+from ingot.serve.shape import Grown, Shape, usage
 
 EVENT_STREAM = {
     "content-type": "text/event-stream; charset=utf-8",
@@ -32,22 +33,25 @@ LAST_WORDS_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Plan:
-    """How to answer: the shape, streamed or not, with usage in the stream or not, prompt tokens, extra headers."""
+    """How to answer: the shape, streamed or not, with usage in the stream or not, prompt tokens, answers written to
+    each prompt and shown of them, extra headers."""
 
     shape: Shape
     stream: bool
     stream_usage: bool
     num_prompt: int
+    num_written: int
+    num_shown: int
     headers: dict[str, str]
 
 
 class Reply(Response):
     """Sends the answer of one job. `cancel(reason)` frees what it still holds in the engine."""
 
-    def __init__(self, answer: Answer, plan: Plan, seconds_left: float, cancel: Any) -> None:
+    def __init__(self, answer: Answer, plan: Plan, queue_seconds: float, cancel: Callable[[str], None]) -> None:
         self.answer = answer
         self.plan = plan
-        self.seconds_left = seconds_left
+        self.queue_seconds = queue_seconds
         self.cancel = cancel
         self.begun = False
         self.outcome = "ok"
@@ -56,30 +60,48 @@ class Reply(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run to whichever end comes first; nothing is left in the engine afterwards."""
         work = self._streamed(send) if self.plan.stream else self._whole(scope, receive, send)
+        job = self.answer.job
+        now = time.monotonic()
+        loop = asyncio.get_running_loop()
+        waiting = loop.call_later(max(job.arrived + self.queue_seconds - now, 0), self._stop_waiting)
+        assert job.late is not None
         try:
-            gone = await _until_gone(work, receive, self.seconds_left)
+            gone = await until_gone(work, receive, job.expires - now, job.late)
             self.outcome = "disconnected" if gone else "ok"
         except ApiError as error:
-            self.outcome = error.name
+            self.outcome = error.reason
+            scope["state"]["error"] = error.kind.code
             await self._refuse(error, scope, receive, send)
         finally:
-            self.cancel(self.outcome.removeprefix("http-"))
+            waiting.cancel()
+            self.cancel(self.outcome)
+
+    def _stop_waiting(self) -> None:
+        """The time to wait for a slot is over."""
+        if not self.answer.job.has_started:
+            self.answer.job.fail(refuse("http-queue-timeout", seconds=self.queue_seconds, headers={"retry-after": "5"}))
 
     async def _whole(self, scope: Scope, receive: Receive, send: Send) -> None:
-        texts: dict[int, str] = {}
-        logprobs: dict[int, list[Any]] = {}
-        reasons: dict[int, str] = {}
+        grown = [Grown() for _ in self.answer.choices]
         async for deltas in self.answer.deltas():
             for delta in deltas:
-                texts[delta.choice] = texts.get(delta.choice, "") + delta.text
-                logprobs.setdefault(delta.choice, []).extend(delta.logprobs)
-                if delta.finish_reason is not None:
-                    reasons[delta.choice] = delta.finish_reason
+                grown[delta.choice].add(delta)
         shape = self.plan.shape
-        choices = [shape.whole(index, texts[index], logprobs[index], reasons[index]) for index in sorted(reasons)]
+        shown = [grown[index] for index in self._shown()]
+        choices = [shape.whole(index, choice) for index, choice in enumerate(shown)]
         body = shape.whole_head | {"choices": choices, "usage": self._usage()}
         self.begun = True
         await Response(orjson.dumps(body), 200, self.plan.headers, "application/json")(scope, receive, send)
+
+    def _shown(self) -> list[int]:
+        """Which choices are answered with: of those to one prompt the likeliest, where more were written than asked."""
+        found: list[int] = []
+        every, written = self.answer.choices, self.plan.num_written
+        for first in range(0, len(every), written):
+            ranked = sorted(range(first, first + written), key=lambda index: -every[index].likelihood)
+            kept = ranked[: self.plan.num_shown]
+            found += kept if self.plan.num_shown < written else sorted(kept)
+        return found
 
     async def _streamed(self, send: Send) -> None:
         async for deltas in self.answer.deltas():
@@ -106,8 +128,13 @@ class Reply(Response):
             chunk["usage"] = self._usage() if choice is None else None
         return b"data: " + orjson.dumps(chunk) + b"\n\n"
 
-    def _usage(self) -> dict[str, int]:
-        return usage(self.plan.num_prompt, self.answer.num_tokens)
+    def _usage(self) -> dict[str, Any]:
+        return usage(self.plan.num_prompt, self.num_cached, self.answer.num_tokens)
+
+    @property
+    def num_cached(self) -> int:
+        """Prompt tokens that were taken from the cache: those of each prompt's first answer."""
+        return sum(choice.num_cached for choice in self.answer.choices[:: self.plan.num_written])
 
     async def _refuse(self, error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
         if not self.begun:
@@ -123,8 +150,9 @@ async def _send_body(send: Send, body: bytes, *, more: bool = True) -> None:
         await send({"type": "http.response.body", "body": body, "more_body": more})
 
 
-async def _until_gone(work: Coroutine[Any, Any, None], receive: Receive, seconds: float) -> bool:
-    """Run `work` until it ends or the client goes away (True). Raises `http-timeout`, or what `work` raises."""
+async def until_gone(work: Coroutine[Any, Any, None], receive: Receive, seconds: float, late: ApiError) -> bool:
+    """Run `work` until it ends or the client goes away (True). Raises `late` when the time is over, or what `work`
+    raises."""
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_gone(receive))
     try:
@@ -134,7 +162,7 @@ async def _until_gone(work: Coroutine[Any, Any, None], receive: Receive, seconds
             return False
         if leaving.done():
             return True
-        raise refuse("http-timeout")
+        raise late
     finally:
         for task in (working, leaving):
             task.cancel()

@@ -6,7 +6,8 @@
 
 The event loop never waits for the engine, and the engine never waits for a reader. Every count that decides whether
 a request is admitted lives on the event loop, so it needs no lock; a sequence counts until the engine thread has
-really let go of it. A sequence waits here, not in the engine, until a slot is free: cancelling it costs nothing.
+really let go of it. A sequence waits here, not in the engine, until a slot is free: cancelling it costs nothing, and
+one whose time is over is never begun. What makes no tokens (embeddings) is done in small pieces between the steps.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -25,13 +26,19 @@ from ingot.core.errors import IngotError
 from ingot.core.progress import warn
 from ingot.infer.options import Sampling
 from ingot.infer.reader import Prompt
-from ingot.infer.sequence import Event, Sequence, TokenLogprobs
+from ingot.infer.scheduler import Counters
+from ingot.infer.sequence import Event, Sequence
+from ingot.serve.admission import Admission
 from ingot.serve.errors import ApiError, refuse
+from ingot.serve.job import Job, Piece
 from ingot.serve.metrics import Metrics
 
 MAX_UNREAD = 4096
 """Pieces a reader may fall behind before its request is stopped: bounds memory under slow readers."""
 
+
+MAX_TOKENS = 1 << 20
+"""Tokens that running and waiting requests may come to, estimated."""
 
 MAX_FAILURES = 3
 """Steps that may fail in a row before the engine counts as dead."""
@@ -40,7 +47,7 @@ MAX_FAILURES = 3
 class Stepper(Protocol):
     """What the worker needs of ingot.infer.engine.Engine."""
 
-    def submit(self, prompt: Prompt, sampling: Sampling) -> Sequence: ...
+    def submit(self, prompt: Prompt, sampling: Sampling, salt: str) -> Sequence: ...
 
     def step(self) -> list[Event]: ...
 
@@ -49,54 +56,57 @@ class Stepper(Protocol):
     @property
     def has_work(self) -> bool: ...
 
+    @property
+    def num_blocks(self) -> int: ...
 
-@dataclass(frozen=True)
-class Piece:
-    """What one step did for one sequence. `token_id` is None when no token was made (a cancelled sequence)."""
+    @property
+    def num_free_blocks(self) -> int: ...
 
-    choice: int
-    token_id: int | None
-    text: str
-    logprobs: TokenLogprobs | None = None
-    finish_reason: str | None = None
+    @property
+    def counters(self) -> Counters: ...
 
 
 @dataclass(eq=False)
-class Job:
-    """A request on its way: the sequences to run, and what came back and is not yet read."""
+class Task:
+    """Work that makes no tokens, in pieces small enough to do between two steps."""
 
-    sequences: list[tuple[Prompt, Sampling]]
-    arrived: float = field(default_factory=time.monotonic)
-    pieces: list[Piece] = field(default_factory=list)
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    error: ApiError | None = None
-    unfinished: set[int] = field(default_factory=set)
-    cancelling: set[int] = field(default_factory=set)
-    last_token: dict[int, float] = field(default_factory=dict)
-
-    def fail(self, error: ApiError) -> None:
-        """Let the reader see this error instead of further pieces."""
-        self.error = self.error or error
-        self.wake.set()
+    pieces: Iterator[Any]
+    size: int
+    future: asyncio.Future[list[Any]]
+    found: list[Any] = field(default_factory=list)
 
 
 class Worker:
     """The engine thread and its two queues. All methods but `_run` and below are for the event loop."""
 
-    def __init__(self, engine: Stepper, num_slots: int, num_waiting: int, metrics: Metrics) -> None:
+    def __init__(
+        self, engine: Stepper, num_slots: int, num_waiting: int, metrics: Metrics, max_tokens: int = MAX_TOKENS
+    ) -> None:
         self.engine = engine
         self.num_slots = num_slots
-        self.capacity = num_slots + num_waiting
+        self.admission = Admission(num_slots, num_waiting, max_tokens)
         self.metrics = metrics
-        self.outstanding = 0
         self.jobs: set[Job] = set()
+        self.tasks: set[Task] = set()
         self.failure: str | None = None
         self.on_failure: Callable[[], None] = lambda: None
         self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._waiting: deque[tuple[Job, int]] = deque()
         self._running: dict[Sequence, tuple[Job, int]] = {}
+        self._tasks: deque[Task] = deque()
         self._batch: list[tuple[Job, Piece]] = []
-        metrics.watch(lambda: len(self._waiting), lambda: len(self._running), num_slots)
+        metrics.watch(
+            {
+                "queue_depth": lambda: len(self._waiting),
+                "running": lambda: len(self._running),
+                "outstanding_tokens": lambda: self.admission.tokens,
+                "slots": lambda: num_slots,
+                "kv_blocks": lambda: engine.num_blocks,
+                "kv_blocks_held": lambda: engine.num_blocks - engine.num_free_blocks,
+                "kv_usage": lambda: 1 - engine.num_free_blocks / max(engine.num_blocks, 1),
+            },
+            lambda: engine.counters,
+        )
 
     def start(self) -> None:
         """Begin to step; call it on the running event loop."""
@@ -114,14 +124,26 @@ class Worker:
         if self.failure is not None:
             raise refuse("http-engine-failed")
         count = len(job.sequences)
-        if count > self.capacity:
-            raise refuse("http-too-many", param="n", found=count, limit=self.capacity)
-        if self.outstanding + count > self.capacity:
-            raise refuse("http-queue-full", headers={"retry-after": "1"}, limit=self.capacity)
-        self.outstanding += count
+        self.admission.take(count, sum(job.estimates))
         job.unfinished = set(range(count))
+        job.left = dict(enumerate(job.estimates))
         self.jobs.add(job)
-        self._commands.put(partial(self._waiting.extend, [(job, choice) for choice in range(count)]))
+        self._commands.put(partial(self._wait, job, count))
+
+    async def compute(self, pieces: Iterator[Any], size: int) -> list[Any]:
+        """What an iterator gives, each piece made on the engine thread between two steps; `size`: tokens it reads.
+        Leaving (a cancelled task of asyncio) ends it. Raises ApiError, and what the iterator raises."""
+        if self.failure is not None:
+            raise refuse("http-engine-failed")
+        self.admission.take(1, size)
+        task = Task(pieces, size, self._loop.create_future())
+        self.tasks.add(task)
+        self._commands.put(partial(self._tasks.append, task))
+        try:
+            return await task.future
+        finally:
+            self.tasks.discard(task)
+            self.admission.end(size)
 
     def cancel(self, job: Job, reason: str, choice: int | None = None) -> None:
         """Stop all of a request, or one of its choices; the slots are free when the engine's current step ends."""
@@ -136,40 +158,64 @@ class Worker:
         for job in list(self.jobs):
             job.fail(refuse("http-aborted"))
             self.cancel(job, "aborted")
+        for task in self.tasks:
+            _set(task.future, refuse("http-aborted"))
+
+    @property
+    def outstanding(self) -> int:
+        """Sequences and tasks that run or wait."""
+        return self.admission.sequences
 
     def _deliver(self, batch: list[tuple[Job, Piece]]) -> None:
         now = time.monotonic()
         self.metrics.tokens.labels("completion").inc(sum(piece.token_id is not None for _, piece in batch))
-        for job, piece in batch:
-            if piece.choice not in job.unfinished:
-                continue
-            job.pieces.append(piece)
-            if piece.token_id is not None:
-                self._time(job, piece.choice, now)
-            if piece.finish_reason is not None:
-                job.unfinished.discard(piece.choice)
-                self.outstanding -= 1
-            if not job.unfinished:
-                self.jobs.discard(job)
-            if len(job.pieces) > MAX_UNREAD and job.error is None:
-                job.fail(refuse("http-slow-reader"))
-                self.cancel(job, "slow-reader")
-            job.wake.set()
+        self.admission.measure(sum(self._advance(job, piece, now) for job, piece in batch), now)
 
-    def _time(self, job: Job, choice: int, now: float) -> None:
-        if choice in job.last_token:
-            self.metrics.gap.observe(now - job.last_token[choice])
-        elif not job.last_token:
-            self.metrics.first_token.observe(now - job.arrived)
-        job.last_token[choice] = now
+    def _advance(self, job: Job, piece: Piece, now: float) -> int:
+        """Hand a piece to its reader; how many tokens were read and written for it."""
+        if piece.choice not in job.unfinished:
+            return 0
+        job.pieces.append(piece)
+        done = self._count(job, piece, now) if piece.token_id is not None else 0
+        if piece.finish_reason is not None:
+            job.unfinished.discard(piece.choice)
+            by_itself = piece.finish_reason in {"stop", "length"}  # what was cut off says nothing about the next one
+            self.admission.end(job.left.pop(piece.choice), job.made.get(piece.choice) if by_itself else None)
+            self.metrics.finished.labels(piece.finish_reason).inc()
+        if not job.unfinished:
+            self.jobs.discard(job)
+        if len(job.pieces) > MAX_UNREAD and job.error is None:
+            job.fail(refuse("http-slow-reader"))
+            self.cancel(job, "slow-reader")
+        job.wake.set()
+        return done
+
+    def _count(self, job: Job, piece: Piece, now: float) -> int:
+        """A token came: time it, and take it and, with the first one, its prompt off what is outstanding."""
+        done = 1
+        if piece.choice in job.last_token:
+            self.metrics.gap.observe(now - job.last_token[piece.choice])
+        else:
+            done += len(job.sequences[piece.choice][0].ids)
+            if not job.last_token:
+                self.metrics.first_token.observe(now - job.arrived)
+        job.last_token[piece.choice] = now
+        job.made[piece.choice] = job.made.get(piece.choice, 0) + 1
+        taken = min(done, job.left[piece.choice])
+        job.left[piece.choice] -= taken
+        self.admission.work(taken)
+        return done
 
     def _fail(self, reason: str) -> None:
         self.failure = reason
         for job in list(self.jobs):
-            self.outstanding -= len(job.unfinished)
+            for choice in job.unfinished:
+                self.admission.end(job.left[choice])
             job.unfinished.clear()
             job.fail(refuse("http-engine-failed"))
         self.jobs.clear()
+        for task in self.tasks:
+            _set(task.future, refuse("http-engine-failed"))
         self.on_failure()
 
     # From here on: the engine thread.
@@ -189,10 +235,11 @@ class Worker:
                     self._call(self._fail, place(error))
                     return
             self._flush()
+            self._do_task()
 
     def _take_commands(self) -> bool:
         """Carry out what the event loop asked for; waits only when there is nothing to do. False: stop."""
-        idle = not self._waiting and not self._running
+        idle = not self._waiting and not self._running and not self._tasks
         while True:
             try:
                 command = self._commands.get(block=idle)
@@ -202,16 +249,51 @@ class Worker:
                 return False
             command()
             self._flush()
-            idle = idle and not self._waiting
+            idle = idle and not self._waiting and not self._tasks
+
+    def _wait(self, job: Job, count: int) -> None:
+        self._waiting.extend((job, choice) for choice in range(count))
 
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self.num_slots:
             job, choice = self._waiting.popleft()
+            if time.monotonic() >= job.expires:
+                assert job.late is not None
+                self._drop(job, choice, job.late)
+                self._call(self.metrics.cancelled.labels(job.late.reason).inc)
+                continue
             try:
-                self._running[self.engine.submit(*job.sequences[choice])] = (job, choice)
+                prompt, sampling = job.sequences[choice]
+                self._running[self.engine.submit(prompt, sampling, job.salt)] = (job, choice)
             except IngotError as error:
-                self._call(job.fail, refuse("http-not-runnable", reason=str(error)))
-                self._batch.append((job, Piece(choice, None, "", None, "error")))
+                self._drop(job, choice, refuse("http-not-runnable", reason=str(error)))
+                continue
+            if not job.has_started:
+                job.has_started = True
+                self._call(self.metrics.queue.observe, time.monotonic() - job.arrived)
+
+    def _drop(self, job: Job, choice: int, error: ApiError) -> None:
+        """Do not begin a sequence; its client sees why."""
+        self._call(job.fail, error)
+        self._batch.append((job, Piece(choice, None, "", None, "error")))
+
+    def _do_task(self) -> None:
+        """One piece of what makes no tokens; several take turns."""
+        if not self._tasks:
+            return
+        task = self._tasks.popleft()
+        if task.future.done():
+            return
+        try:
+            piece = next(task.pieces, None)
+        except Exception as error:
+            self._call(_set, task.future, error)
+            return
+        if piece is None:
+            self._call(_set, task.future, task.found)
+        else:
+            task.found.append(piece)
+            self._tasks.append(task)
 
     def _collect(self, events: list[Event]) -> None:
         for event in events:
@@ -219,7 +301,14 @@ class Worker:
                 job, choice = self._running[event.sequence]
                 if event.finish_reason is not None:
                     del self._running[event.sequence]
-                piece = Piece(choice, event.token_id, event.text, event.logprobs, event.finish_reason)
+                if event.finish_reason == "error":
+                    self._drop(job, choice, refuse("http-no-token"))
+                    continue
+                own = event.sequence
+                scored, own.prompt_logprobs = own.prompt_logprobs, None
+                piece = Piece(
+                    choice, event.token_id, event.text, event.logprobs, event.finish_reason, own.num_hit, scored
+                )
                 self._batch.append((job, piece))
 
     def _lose(self, where: str) -> None:
@@ -232,7 +321,9 @@ class Worker:
 
     def _cancel(self, job: Job, choices: frozenset[int]) -> None:
         ended = [choice for other, choice in self._waiting if other is job and choice in choices]
-        self._waiting = deque(item for item in self._waiting if item[0] is not job or item[1] not in choices)
+        kept = [item for item in self._waiting if item[0] is not job or item[1] not in choices]
+        self._waiting.clear()
+        self._waiting.extend(kept)
         for sequence, (other, choice) in list(self._running.items()):
             if other is job and choice in choices:
                 self.engine.cancel(sequence)
@@ -248,6 +339,16 @@ class Worker:
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(function, *arguments)
+
+
+def _set(future: asyncio.Future[list[Any]], outcome: list[Any] | Exception) -> None:
+    """Hand over what came of a task, unless its client has left."""
+    if future.done():
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
 
 
 def place(error: BaseException) -> str:

@@ -60,17 +60,19 @@ def render(
     add_generation_prompt: bool = False,
     tools: list[dict[str, Any]] | None = None,
     learn: Collection[int] | None = None,
+    answer: str = "",
 ) -> Rendered:
     """Render a conversation with the tokenizer's chat template.
 
     `text` equals transformers' `apply_chat_template`, `ids` its tokenisation, except that special-token strings inside
     messages and tools stay text. The mask covers each assistant turn: what follows the generation prompt up to and with
     the end-of-turn token (or, where the template has generation tags, exactly what they enclose); with `learn` only
-    the messages of these numbers, from 0. What ends with a generation prompt is to be answered, not learnt: no mask.
+    the messages of these numbers, from 0. What ends with a generation prompt is to be answered, not learnt: no mask;
+    `answer`: what the answer begins with, written behind that prompt.
 
     Raises `no-chat-template`, `bad-template`, `template-refused`, `template-limit`, `bad-message` (number of the
-    message and what is wrong), `template-ignores-tools`, `template-reads-specials`, and where there is a mask
-    `template-ignores-calls` and `mask-not-derivable`.
+    message and what is wrong), `template-ignores-tools`, `template-reads-specials`, `template-ignores-calls`, and where
+    there is a mask `mask-not-derivable`.
     """
     source = template_source(tokenizer, tools)
     check_messages(messages)
@@ -84,15 +86,15 @@ def render(
         variables = {"messages": some, "tools": shown_tools, "add_generation_prompt": prompt}
         return run_template(source, {**base, "generation_marks": shield.marks, **variables})
 
-    found = run(shown, add_generation_prompt)
+    found = run(shown, add_generation_prompt) + shield.hide(answer)
     if shield.used:
         variables = {"messages": plain, "tools": tools, "add_generation_prompt": add_generation_prompt}
-        expected = run_template(source, {**base, "generation_marks": ("", ""), **variables})
+        expected = run_template(source, {**base, "generation_marks": ("", ""), **variables}) + answer
         if shield.reveal(found) != expected:
             raise fail("template-reads-specials", found=", ".join(sorted(set(shield.used))))
+    refuse_unwritten_calls(shown, run, shield)
     if add_generation_prompt:
         return shield.assemble(found, [])
-    refuse_unwritten_calls(shown, run, shield)
     wanted = set(range(len(messages)) if learn is None else learn)
     return shield.assemble(found, target_spans(source, found, shown, run, shield, wanted))
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ingot.core.errors import fail
+from ingot.infer.fused import FusedRunner
 from ingot.infer.runner import TorchRunner
 from ingot.infer.scheduler import Reading
 from ingot.infer.sequence import Event, Sequence
@@ -109,7 +110,7 @@ class Proposer:
         return self._balances.setdefault(rows, Balance())
 
 
-def make_proposer(options: Speculation, runner: TorchRunner, num_blocks: int) -> Proposer:
+def make_proposer(options: Speculation, runner: FusedRunner | TorchRunner, num_blocks: int) -> Proposer:
     """Raises `speculation-needs-decoder`, `draft-vocabulary`, `layers-too-many`."""
     if options.kind == "off":
         return Proposer(None)
@@ -126,7 +127,7 @@ def make_proposer(options: Speculation, runner: TorchRunner, num_blocks: int) ->
     return Proposer(Draft(runner, options.tokens, layers, shares=True), options.always)
 
 
-def _draft_runner(options: Speculation, runner: TorchRunner, num_blocks: int) -> TorchRunner:
+def _draft_runner(options: Speculation, runner: FusedRunner | TorchRunner, num_blocks: int) -> TorchRunner:
     from ingot.adapt.load import load
 
     assert options.draft is not None

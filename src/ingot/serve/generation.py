@@ -1,0 +1,85 @@
+"""Chat and text completions: from the bytes of a request to the reply that runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from fastapi import Request
+
+from ingot.serve.answer import Answer, Choice
+from ingot.serve.errors import refuse
+from ingot.serve.job import Job
+from ingot.serve.prepare import Prepared, prepare
+from ingot.serve.schema import ChatBody, CompletionBody, SamplingBody, parse
+from ingot.serve.shape import ChatShape, Head, Shape, TextShape
+from ingot.serve.stream import Plan, Reply
+
+if TYPE_CHECKING:
+    from ingot.serve.app import Api
+
+
+async def generate(api: Api, request: Request, kind: type[SamplingBody]) -> Reply:
+    """Check a request, hand it to the engine, and return what sends its answer. Raises ApiError."""
+    arrived = time.monotonic()
+    raw = await api.read(request)
+    # In a thread of its own: a long prompt takes a while to check and to encode.
+    body, prepared = await asyncio.to_thread(_prepare, api, kind, raw)
+    job = _job(api, request, body, prepared, arrived)
+    api.worker.submit(job)
+    return _reply(api, request, body, prepared, job)
+
+
+def _prepare(api: Api, kind: type[SamplingBody], raw: bytes) -> tuple[SamplingBody, Prepared]:
+    body = parse(kind, raw)
+    return body, prepare(body, api.served)
+
+
+def _job(api: Api, request: Request, body: SamplingBody, prepared: Prepared, arrived: float) -> Job:
+    """The request as the engine's thread knows it: whose it is, how much it will take, until when it is wanted."""
+    admission = api.worker.admission
+    estimates = []
+    for prompt, sampling in prepared.sequences:
+        limit = sampling.max_tokens or 1
+        estimates.append(len(prompt.ids) + (limit if body.limit else admission.expected(limit)))
+    salt = f"{request.scope['state'].get('tenant', '')}/{body.cache_salt or ''}"
+    job = Job(prepared.sequences, arrived, estimates, salt)
+    job.expires, job.late = arrived + api.limits.request_timeout, refuse("http-timeout")
+    if body.deadline_ms is not None and body.deadline_ms / 1000 < api.limits.request_timeout:
+        job.expires = arrived + body.deadline_ms / 1000
+        job.late = refuse("http-deadline", milliseconds=body.deadline_ms)
+    return job
+
+
+def _reply(api: Api, request: Request, body: SamplingBody, prepared: Prepared, job: Job) -> Reply:
+    written = body.num_answers
+    echo = isinstance(body, CompletionBody) and body.echo
+    openings = [prompt.text if echo else "" for prompt in prepared.prompts for _ in range(written)]
+    choices = [
+        Choice(at, api.served.guard, opening, prepared.offer, prompt.ids[0])
+        for at, (opening, (prompt, _)) in enumerate(zip(openings, job.sequences, strict=True))
+    ]
+    answer = Answer(job, choices, lambda choice, reason: api.worker.cancel(job, reason, choice))
+    num_prompt = sum(len(prompt.ids) for prompt in prepared.prompts)
+    shape = _shape(api, body, prepared)
+    headers = prepared.headers
+    plan = Plan(shape, bool(body.stream), body.usage_in_stream, num_prompt, written, body.n or 1, headers)
+
+    def ended(reason: str) -> None:
+        api.worker.cancel(job, reason)
+        api.metrics.tokens.labels("prompt").inc(num_prompt)
+        api.metrics.tokens.labels("cached").inc(reply.num_cached)
+        told = {"prompt": num_prompt, "completion": answer.num_tokens, "user": body.user}
+        request.scope["state"]["told"] = told
+
+    reply = Reply(answer, plan, api.limits.queue_timeout, ended)
+    return reply
+
+
+def _shape(api: Api, body: SamplingBody, prepared: Prepared) -> Shape:
+    head = Head(api.served.name, api.served.fingerprint)
+    if isinstance(body, ChatBody):
+        return ChatShape(head, api.served.tokenizer, body.num_logprobs is not None, prepared.offer is not None)
+    assert isinstance(body, CompletionBody)
+    return TextShape(head, api.served.tokenizer, body.logprobs is not None)
