@@ -301,14 +301,15 @@ class Worker:
                 job, choice = self._running[event.sequence]
                 if event.finish_reason is not None:
                     del self._running[event.sequence]
-                if event.finish_reason == "error":
-                    self._drop(job, choice, refuse("http-no-token"))
-                    continue
                 own = event.sequence
+                if event.finish_reason == "error":
+                    self._drop(job, choice, _told(own))
+                    continue
                 scored, own.prompt_logprobs = own.prompt_logprobs, None
                 piece = Piece(
-                    choice, event.token_id, event.text, event.logprobs, event.finish_reason, own.num_hit, scored
-                )
+                    choice, event.token_id, event.text, event.logprobs, event.finish_reason, own.num_hit, scored,
+                    own.incomplete,
+                )  # fmt: skip
                 self._batch.append((job, piece))
 
     def _lose(self, where: str) -> None:
@@ -339,6 +340,13 @@ class Worker:
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(function, *arguments)
+
+
+def _told(sequence: Sequence) -> ApiError:
+    """Why a sequence ended by itself without an answer."""
+    if sequence.error is None:
+        return refuse("http-no-token")
+    return refuse("http-bad-answer", reason=str(sequence.error))
 
 
 def _set(future: asyncio.Future[list[Any]], outcome: list[Any] | Exception) -> None:
