@@ -323,7 +323,7 @@ class Worker:
     def _cancel(self, job: Job, choices: frozenset[int]) -> None:
         ended = [choice for other, choice in self._waiting if other is job and choice in choices]
         kept = [item for item in self._waiting if item[0] is not job or item[1] not in choices]
-        self._waiting.clear()
+        self._waiting.clear()  # the same deque: a request on its way is bound to it
         self._waiting.extend(kept)
         for sequence, (other, choice) in list(self._running.items()):
             if other is job and choice in choices:
