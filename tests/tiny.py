@@ -335,3 +335,17 @@ def write_sentinel_tokenizer(path: Path, count: int = 12) -> Path:
     tokenizer.add_special_tokens([f"<extra_id_{number}>" for number in range(count)])
     tokenizer.save(str(path / "tokenizer.json"))
     return path
+
+
+def children(parent: int) -> list[int]:
+    """The processes that a process has started."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[1]) == parent:
+                found.append(int(entry.name))
+    return found

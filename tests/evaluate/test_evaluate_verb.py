@@ -147,7 +147,7 @@ def test_refusals(base_dir: Path, world_dir: Path, tmp_path: Path, tokenizer_dir
     refused("no-such-directory", "nowhere", **(good | {"models": [tmp_path / "nowhere"]}))
     refused("evaluate-window-too-long", "128", **good, window=129)
     refused("evaluate-stride-too-long", **good, window=8, stride=9)
-    refused("evaluate-bad-device", "nonsense", **good, device="nonsense")
+    refused("bad-place", "nonsense", **good, place="nonsense")
     refused("not-a-model", **(good | {"models": [tokenizer_dir]}))
     refused("bad-option", "tasks", **good, tasks=[])
     refused("bad-option", "limit", **good, limit=0)

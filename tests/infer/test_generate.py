@@ -190,7 +190,7 @@ def test_the_best_answers_are_those_of_the_highest_mean_log_probability(path: st
 def test_every_option_is_covered() -> None:
     elsewhere = {*Memory.model_fields, *Speculation.model_fields}  # test_sharing.py
     elsewhere |= set(ConstraintFlags.model_fields)  # test_constraint_engine.py
-    own = {"model", "prompt", "prompts_file", "chat", "out", "slots", "device", "n", "best_of"}
+    own = {"model", "prompt", "prompts_file", "chat", "out", "slots", "place", "n", "best_of"}
     covered = {*COMMON, *RARE, *own, *groups(), *elsewhere}
     assert set(GenerateOptions.model_fields).union(*groups().values()) == covered
     assert len(GenerateOptions.model_fields) - len(groups()) <= 15
@@ -216,6 +216,6 @@ def test_the_page_has_the_options(language: str, monkeypatch: pytest.MonkeyPatch
     assert all(f"`{option.replace('_', '-')}`" in page for each in groups().values() for option in each)
 
 
-def test_an_unknown_device_is_an_error(path: str) -> None:
-    with pytest.raises(Exception, match="device"):
-        ingot.generate(path, prompt="a", device="nowhere")
+def test_an_unknown_place_is_an_error(path: str) -> None:
+    with pytest.raises(Exception, match="nowhere"):
+        ingot.generate(path, prompt="a", place="nowhere")

@@ -150,7 +150,7 @@ def test_int4_packs_what_is_ignored_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("weights", ["int8", "int4"])
 def test_refusals(weights: str, tmp_path: Path) -> None:
     path = write_model(tmp_path / "a", LLAMA)
-    for arguments in ({"device": "cuda"}, {"nf4": True}):
+    for arguments in ({"place": "meta"}, {"nf4": True}):
         with pytest.raises(IngotError, match="runs on CPU only"):
             load(path, weights=weights, **arguments)  # type: ignore[arg-type]
     with pytest.raises(IngotError, match="auto, dense, int8, int4"):

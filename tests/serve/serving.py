@@ -133,7 +133,7 @@ def running(
     engine: Stepper, tokenizer: Tokenizer, *, slots: int = 2, waiting: int = 2, guard: Any = None,
     max_length: int = 128, vocab_size: int | None = None, max_body: int = 100_000, timeout: float = 30.0,
     drain: float = 5.0, keys: Keys | None = None, reader: Reader | None = None, limits: dict[str, Any] | None = None,
-    model: LanguageModel | None = None,
+    model: LanguageModel | None = None, check: Callable[[], None] = lambda: None,
 ) -> Iterator[Running]:  # fmt: skip
     """A server named "tiny" on a free port; stopped when the block ends."""
     metrics = Metrics()
@@ -142,7 +142,7 @@ def running(
     forms = Constraints(tokenizer)
     served = Served("tiny", tokenizer, reader, Embedder.of(model) if model else embedder, forms, guard, "fp_test", 1)
     allowed = LimitOptions(**{"max_body": max_body, "request_timeout": timeout, **(limits or {})})
-    worker = Worker(engine, slots, waiting, metrics, allowed.queue_tokens)
+    worker = Worker(engine, slots, waiting, metrics, allowed.queue_tokens, check)
     api = Api(served, worker, metrics, allowed, keys)
     ended: list[Any] = []
     with listen("127.0.0.1", 0) as listener:

@@ -12,6 +12,7 @@ import torch
 import ingot
 import tiny
 from ingot.core.errors import IngotError
+from ingot.core.format import parse_bytes
 from ingot.core.report import Report
 from ingot.model.config import ModelConfig
 from ingot.model.network import make_network
@@ -21,7 +22,6 @@ from ingot.train.memory.predict import Needs, inference, off_the_device
 from ingot.train.memory.propose import propose
 from ingot.train.memory.rehearsal import Storages, lesson, rehearse
 from ingot.train.memory.setting import FLOAT, STATES, Setting
-from ingot.train.memory.verb import parse_bytes
 from ingot.train.optimizers import OPTIMIZERS, Optimizers
 from ingot.train.rematerialise import rematerialised
 from ingot.train.settings import LoopOptions
@@ -129,7 +129,7 @@ def test_sizes(size: str, expected: int) -> None:
 
 @pytest.mark.parametrize(
     ("options", "code"),
-    [({"depth": 2, "preset": "gpt2"}, "plan-memory-depth"), ({"depth": 2, "memory": "lots"}, "plan-memory-size"),
+    [({"depth": 2, "preset": "gpt2"}, "plan-memory-depth"), ({"depth": 2, "memory": "lots"}, "bad-size"),
      ({"preset": "gpt2", "length": 2048}, "plan-memory-length"), ({}, "plan-name-one"),
      ({"preset": "t5-small", "method": "prompt"}, "plan-memory-front"),
      ({"depth": 2, "length": 16, "method": "prompt", "prompt": {"tokens": 20}}, "prompt-too-wide"),

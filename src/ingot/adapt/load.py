@@ -23,6 +23,7 @@ from ingot.adapt.generation import Generation, read_generation
 from ingot.adapt.methods import Settings, length_in_front
 from ingot.core.errors import fail
 from ingot.core.model_dir import ModelDir, split_reference
+from ingot.model.cache import KVCache
 from ingot.model.config import ModelConfig
 from ingot.model.decoder import Decoder
 from ingot.model.encoder_decoder import EncoderDecoder
@@ -31,14 +32,21 @@ from ingot.model.network import Network
 from ingot.model.nf4_files import find
 from ingot.model.nf4_linear import hold_in_nf4
 from ingot.model.packed_load import PACKINGS, WEIGHTS, load_packed, make_plan
+from ingot.model.place.choose import choose
+from ingot.model.place.layout import Layout
+from ingot.model.place.plan import Placement
+from ingot.model.place.spread import load_spread
+from ingot.model.place.wish import Wish, parse_place
 from ingot.model.quantized import Quantization, read_dense
+from ingot.model.ranks.lead import Ranks
 from ingot.model.weights import load_network
 from ingot.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A network in eval mode with what belongs to it. Compared by identity."""
+    """A network in eval mode with what belongs to it. Compared by identity. `placement`: where its layers lie, where
+    that was planned; `ranks`: the other processes that it is split over."""
 
     network: Network
     model_dir: ModelDir
@@ -47,6 +55,8 @@ class LanguageModel:
     active: Active = field(default_factory=Active)
     weights: str = "dense"
     """What its linear layers multiply by."""
+    placement: Placement | None = None
+    ranks: Ranks | None = None
 
     @property
     def decoder(self) -> Decoder:
@@ -68,7 +78,25 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        return next(self.network.parameters()).device
+        """Where ids go in and logits come out."""
+        return self.network.embedding.weight.device
+
+    @property
+    def devices(self) -> list[torch.device]:
+        """Of each layer that writes, where its keys and values lie."""
+        layers = range(self.writer.config.num_layers)
+        return [self.placement.device(layer) if self.placement else self.device for layer in layers]
+
+    def new_cache(self, num_tokens: int, dtype: torch.dtype) -> KVCache:
+        """Room for keys and values of what is written, where the layers are. Raises `rank-lost`."""
+        if self.ranks is not None:
+            return self.ranks.new_cache(num_tokens, dtype)
+        return KVCache(self.writer.config, num_tokens, self.devices, dtype)
+
+    def check(self) -> None:
+        """Raises `rank-lost` where a process that has a part of it is gone."""
+        if self.ranks is not None:
+            self.ranks.check()
 
     @property
     def max_length(self) -> int:
@@ -158,7 +186,7 @@ def check_sizes(tokenizer: Tokenizer, config: ModelConfig, path: Path) -> None:
 
 def load(
     reference: str | Path,
-    device: str = "cpu",
+    place: str = "cpu",
     dtype: torch.dtype | None = torch.float32,
     nf4: bool = False,
     weights: str = "dense",
@@ -167,24 +195,45 @@ def load(
     of its blocks in 4 bits, with the bytes on disk where they are NF4's. Adapters are held in float32 whatever
     the base is.
 
+    `place`: a device; "auto" or sizes such as "cuda=8GiB,cpu=4GiB" to spread what is larger than one
+    (`ingot.model.place`); "2xcpu" to split it over processes (`ingot.model.ranks`).
+
     `weights`: what linear layers multiply by, for inference on CPU (`ingot.model.packed_load`). "dense"; "int8" or
-    "int4": packed on loading, or as stored where that is such codes; "auto": stored codes where kernels run them.
+    "int4": packed on loading, or as stored where that is such codes; "auto": stored codes where kernels run them. A
+    model that is spread or split is dense.
 
     Raises IngotError naming what is wrong."""
+    if weights not in WEIGHTS:
+        raise fail("weights-choice", found=weights, known=", ".join(WEIGHTS))
     base, adapters = open_reference(str(reference))
+    wish = parse_place(place)
+    placement = choose(base, wish, dtype, weights)
+    if wish.ranks > 1 or (isinstance(placement, Placement) and placement.is_spread):
+        found = [*(str(adapter.path) for adapter in adapters), *(["nf4"] if nf4 else [])]
+        found += [f"--weights {weights}"] if weights in PACKINGS else []
+        if found:
+            raise fail("place-plain", place=place, what=found[0])
+        return _laid_out(base, wish, placement, dtype)
+    device, plan = (placement, None) if isinstance(placement, str) else (placement.home, placement)
     network, held = _network(base, device, dtype, nf4, weights)
     active = Active()
     settings = apply_adapters(network, base, adapters, active)
     network = network.to(device).eval().requires_grad_(False)
     if isinstance(network, Decoder) and isinstance(getattr(network, network.family.head, None), HeldLinear):
         held += ", head int8"  # unless an adapter has parted it from the embedding
-    return LanguageModel(network, base, tuple(adapters), settings, active, held)
+    return LanguageModel(network, base, tuple(adapters), settings, active, held, plan)
+
+
+def _laid_out(base: ModelDir, wish: Wish, placement: str | Placement, dtype: torch.dtype | None) -> LanguageModel:
+    """A model in several places, or on several processes."""
+    if isinstance(placement, Placement):
+        return LanguageModel(load_spread(Layout.of(base), dtype, placement), base, placement=placement)
+    ranks = Ranks(Layout.of(base), wish.ranks, placement, dtype)
+    return LanguageModel(ranks.network, base, ranks=ranks)
 
 
 def _network(base: ModelDir, device: str, dtype: torch.dtype | None, nf4: bool, weights: str) -> tuple[Network, str]:
     """A base, and what its weights are."""
-    if weights not in WEIGHTS:
-        raise fail("weights-choice", found=weights, known=", ".join(WEIGHTS))
     quantization = Quantization.of(base.config, base.path / "config.json")
     if nf4 and quantization and not quantization.is_nf4:
         raise fail("already-quantized", path=base.path)

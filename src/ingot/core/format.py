@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from importlib import resources
 
+from ingot.core.errors import fail
 from ingot.core.language import read_yaml
 from ingot.core.report import Cell, Interval, Language, Unit, plain_number
 
 MISSING = "–"
+BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 ENDINGS: dict[str, Unit] = {
     "bytes": "bytes",
     "seconds": "seconds",
@@ -78,6 +81,14 @@ def show_bytes(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" or abs(size) >= 99.95 else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:,.1f} TB"
+
+
+def parse_bytes(size: str) -> int:
+    """ "8GiB", "512 MB", "4g" -> bytes. Raises `bad-size`."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?i?)b?", size.strip().lower())
+    if match is None or match[2] not in BYTES or not float(match[1]) > 0:
+        raise fail("bad-size", found=size)
+    return int(float(match[1]) * BYTES[match[2]])
 
 
 def show_seconds(seconds: float, language: Language = "en") -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import struct
 import time
 from collections.abc import Iterator
@@ -88,6 +89,10 @@ class ModelDir:
         """The tokenizer, template and other text-side files present."""
         return [self.path / name for name in TEXT_FILES if (self.path / name).exists()]
 
+    def weight_files(self) -> list[Path]:
+        """Every file of weights, and the index of shards where there is one."""
+        return sorted({entry.file for entry in self.tensors.values()} | set(self.path.glob("*.safetensors.index.json")))
+
     def summary(self) -> dict[str, Any]:
         numbers = self.hallmark.step.numbers if self.hallmark else {}
         return {"path": str(self.path), "kind": self.kind, "digest": self.digest, **numbers}
@@ -128,6 +133,11 @@ class Draft:
         """Carry the parent's tokenizer and chat template over, byte for byte."""
         for file in parent.text_files():
             (self.path / file.name).write_bytes(file.read_bytes())
+
+    def copy_weights(self, parent: ModelDir) -> None:
+        """Carry the parent's weights over, byte for byte."""
+        for file in parent.weight_files():
+            shutil.copyfile(file, self.path / file.name)
 
     def read_data(self, path: Path, licence: str | None = None) -> None:
         """Record a data file or folder that went in."""

@@ -38,6 +38,7 @@ VERBS = {
     "quantize": "ingot.compress.quantize_verb:quantize",
     "generate": "ingot.infer.generate:generate",
     "chat": "ingot.infer.chat:chat",
+    "tune-temperature": "ingot.evaluate.temperature.verb:tune_temperature",
     "evaluate": "ingot.evaluate.evaluate:evaluate",
     "guard": "ingot.guard.guard:guard",
     "serve": "ingot.serve.serve:serve",

@@ -15,8 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ingot.core.errors import fail, nearest
 from ingot.core.files import path_digest, refuse_nonempty
 from ingot.core.language import text
@@ -34,6 +32,7 @@ from ingot.evaluate.options import EvaluateOptions
 from ingot.evaluate.overview import flat_numbers, flat_units, overview
 from ingot.evaluate.task import Comparison, Task, dump_rows, parse_rows
 from ingot.infer.opened import open_model
+from ingot.model.place.wish import parse_place
 from ingot.text.tokenizer import Tokenizer
 
 TASKS: dict[str, Task] = {
@@ -49,7 +48,7 @@ MODELS_NAME = "raw/models.json"
 def evaluate(options: EvaluateOptions) -> Report:
     """Measure models and write the report. Raises IngotError before the first model is loaded where it can."""
     refuse_nonempty(options.out)
-    _check_device(options.device)
+    parse_place(options.place)
     tasks = chosen_tasks(options.tasks)
     _refuse_unused(options, tasks)
     items = {name: task.prepare(options) for name, task in tasks.items()}
@@ -112,7 +111,7 @@ def _measure(
     entrant: Entrant, tasks: dict[str, Task], items: dict[str, Sequence[Any]], options: EvaluateOptions
 ) -> dict[str, str]:
     """Load one model, run every task, and let it go again: {raw file: rows}."""
-    model = open_model(entrant.reference, options.device, options.run.weights)
+    model = open_model(entrant.reference, options.place, options.run.weights)
     found = {}
     for name, task in tasks.items():
         found[_raw_name(task, entrant)] = dump_rows(task.measure(model, items[name], options))
@@ -151,13 +150,6 @@ def _tell(report: Report) -> None:
     for sentence in verdict.text.split("\n\n"):
         say("evaluate-said", sentence=sentence)
     say("evaluate-written", path=report.summary()["report"])
-
-
-def _check_device(device: str) -> None:
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # no such device, or torch built without it
-        raise fail("evaluate-bad-device", device=device, reason=str(error).splitlines()[0]) from None
 
 
 def _warn_if_trained_on(entrants: Sequence[Entrant], options: EvaluateOptions) -> None:

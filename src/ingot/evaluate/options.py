@@ -48,7 +48,7 @@ class EvaluateOptions(Options):
     baseline: str | None = option(None, "the model the others are compared with: a name or number from 1 (default: 1)")
     samples: int = option(2, "answers shown of every kind, language and verdict", ge=0)
     seed: int = option(0, "seed of the sample and of the bootstrap", ge=0)
-    device: str = option("cpu", "where to compute, for example cpu or cuda")
+    place: str = option("cpu", "where to run: cpu, cuda, cuda:1, 2xcuda, auto, or sizes such as cuda=8GiB,cpu=4GiB")
     run: RunOptions = option(RunOptions(), "how the models run")
     cloze: ClozeOptions = option(ClozeOptions(), "what task cloze asks")
 

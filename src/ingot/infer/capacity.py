@@ -25,18 +25,33 @@ def kv_dtype(memory: Memory, model: LanguageModel) -> torch.dtype:
 
 
 def count_blocks(memory: Memory, model: LanguageModel, num_slots: int) -> tuple[int, int]:
-    """Blocks for texts and for an encoder-decoder's sources, scratch included. Raises `cache-without-room`."""
+    """Blocks for texts and for an encoder-decoder's sources, scratch included. Raises `cache-without-room`,
+    `place-cache`."""
     config = model.writer.config
     each = BLOCK * token_bytes(config, kv_dtype(memory, model))
     longest = blocks_for(config.max_length)
     paired = isinstance(model.network, EncoderDecoder)
     num_sources = num_slots * blocks_for(config.max_length + length_in_front(model.network)) + 1 if paired else 0
-    free = free_bytes(model.device)
-    budget = memory.gib * GIB if memory.gib else float("inf") if free is None else SHARE * free
+    budget = _budget(memory, model)
     fitting = budget / each - num_sources
     if fitting < 2:
         raise fail("cache-without-room", gib=f"{budget / GIB:.3g}", needed=f"{(2 + num_sources) * each / GIB:.3g}")
     return int(min(num_slots * longest + 1, fitting)), num_sources
+
+
+def _budget(memory: Memory, model: LanguageModel) -> float:
+    """Bytes that the cache may take: what is asked for, what a plan has left for it, or a share of what is free. Raises
+    `place-cache`."""
+    if model.placement is not None:
+        planned = model.placement.cache
+        if memory.gib and memory.gib * GIB > planned:
+            raise fail("place-cache", gib=memory.gib, planned=f"{planned / GIB:.3g}")
+        return memory.gib * GIB if memory.gib else planned
+    sharing = model.ranks.size if model.ranks is not None and model.device.type == "cpu" else 1
+    if memory.gib:
+        return memory.gib * GIB / sharing
+    free = free_bytes(model.device)
+    return float("inf") if free is None else SHARE * free / sharing
 
 
 def token_bytes(config: ModelConfig, dtype: torch.dtype) -> int:

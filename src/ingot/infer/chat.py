@@ -22,7 +22,7 @@ from ingot.infer.engine import Engine
 from ingot.infer.memory import Memory
 from ingot.infer.opened import open_model
 from ingot.infer.options import CommonSampling, RareSampling, Sampling, Weights
-from ingot.infer.prompts import warn_if_turns_do_not_end, warn_of_settings
+from ingot.infer.prompts import temperature_of, warn_if_turns_do_not_end, warn_of_settings
 from ingot.infer.sequence import Sequence
 from ingot.infer.speculation.options import Speculation
 from ingot.infer.terminal import CtrlC, write
@@ -36,8 +36,12 @@ class ChatOptions(CommonSampling):
 
     model: str = argument("model to talk with: DIR or DIR+ADAPTER")
     system: str | None = option(None, "system message to begin with", min_length=1)
-    temperature: float = option(COOLER, "0 takes the most likely token; 1 draws from the model's own", ge=0)
-    device: str = option("cpu", "where to run: cpu, cuda, cuda:1")
+    temperature: float | None = option(  # type: ignore[assignment]  # the engine is given a number
+        None,
+        "0: the most likely token; 1: the model's own distribution (default: as the directory says, else 0.7)",
+        ge=0,
+    )
+    place: str = option("cpu", "where to run: cpu, cuda, cuda:1, 2xcuda, auto, or sizes such as cuda=8GiB,cpu=4GiB")
     weights: Weights = option("auto", "layers multiply by: dense, int8 or int4; auto: the codes a directory stores")
     rare: RareSampling = option(RareSampling(), "seldom used: --rare.min-p and so on")
     cache: Memory = option(Memory(), "keys and values: --cache.gib and so on")
@@ -64,9 +68,10 @@ class Talk:
 @verb(ChatOptions)
 def chat(options: ChatOptions) -> Talk:
     """Talk with a model in the terminal."""
-    common = options.model_dump(include=set(CommonSampling.model_fields))
-    sampling = Sampling.of(**common, **options.rare.model_dump())
-    model = open_model(options.model, options.device, options.weights)
+    model = open_model(options.model, options.place, options.weights)
+    common = options.model_dump(include=set(CommonSampling.model_fields) - {"temperature"})
+    temperature = temperature_of(model, options.temperature, COOLER)
+    sampling = Sampling.of(**common, temperature=temperature, **options.rare.model_dump())
     warn_of_settings(model)
     warn_if_turns_do_not_end(model)
     engine = Engine(model, num_slots=1, memory=options.cache, speculation=options.speculation)

@@ -29,13 +29,23 @@ from ingot.infer.constraint.flags import ConstraintFlags, constraint_of
 from ingot.infer.memory import Memory
 from ingot.infer.opened import open_model
 from ingot.infer.options import CommonSampling, RareSampling, Sampling, Weights
-from ingot.infer.prompts import Asked, make_prompt, read_prompts, warn_if_turns_do_not_end, warn_of_settings
+from ingot.infer.prompts import (
+    Asked,
+    make_prompt,
+    read_prompts,
+    temperature_of,
+    warn_if_turns_do_not_end,
+    warn_of_settings,
+)
 from ingot.infer.sequence import Sequence
 from ingot.infer.speculation.options import Speculation
 from ingot.infer.terminal import write
 
 MAX_ANSWERS = 128
 """The most answers to one prompt."""
+
+OWN = 1.0
+"""Default temperature: the model's own distribution."""
 
 
 class Answers(Options):
@@ -68,9 +78,12 @@ class GenerateOptions(CommonSampling):
         None, 'many prompts: one a line, or .jsonl with "prompt" or "messages" and any other keys'
     )
     chat: bool = option(False, "ask the prompt as one user turn of the chat template")
+    temperature: float | None = option(  # type: ignore[assignment]  # the engine is given a number
+        None, "0: the most likely token; 1: the model's own distribution (default: as the directory says, else 1)", ge=0
+    )
     out: Path | None = option(None, "write one JSON line a prompt to this new file")
     slots: int = option(8, "sequences that run at once", ge=1, le=1024)
-    device: str = option("cpu", "where to run: cpu, cuda, cuda:1")
+    place: str = option("cpu", "where to run: cpu, cuda, cuda:1, 2xcuda, auto, or sizes such as cuda=8GiB,cpu=4GiB")
     weights: Weights = option("auto", "layers multiply by: dense, int8 or int4; auto: the codes a directory stores")
     rare: RareSampling = option(RareSampling(), "seldom used: --rare.min-p and so on")
     answers: Answers = option(Answers(), "how many answers to a prompt: --n, --best-of")
@@ -123,14 +136,15 @@ def generate(options: GenerateOptions) -> Generated:
         raise fail("one-prompt-source")
     if options.out and options.out.exists():
         raise fail("out-not-empty", path=options.out)
-    model = open_model(options.model, options.device, options.weights)
+    model = open_model(options.model, options.place, options.weights)
     warn_of_settings(model)
     prompts = _prompts(options, model)
+    sampling = sampling_of(options, model)
     started = time.monotonic()
     if options.prompt is not None and options.answers.num_made == 1:
-        made = [_stream(model, prompts[0], options)]
+        made = [_stream(model, prompts[0], sampling, options)]
     else:
-        made = _answers(model, prompts, options)
+        made = _answers(model, prompts, sampling, options)
     number, each = options.answers.n, options.answers.num_made
     kept = [best_sequences(made[begin : begin + each], number) for begin in range(0, len(made), each)]
     asked = [prompt for prompt in prompts for _ in range(number)]
@@ -142,18 +156,21 @@ def generate(options: GenerateOptions) -> Generated:
     return done
 
 
-def _answers(model: LanguageModel, prompts: list[Asked], options: GenerateOptions) -> list[Sequence]:
+def _answers(
+    model: LanguageModel, prompts: list[Asked], sampling: Sampling, options: GenerateOptions
+) -> list[Sequence]:
     """All answers to each prompt."""
-    own = several(sampling_of(options), options.answers.n, options.answers.num_made)
+    own = several(sampling, options.answers.n, options.answers.num_made)
     asked = [prompt for prompt in prompts for _ in own]
     controls, slots = own * len(prompts), options.slots
     return engine.generate(model, asked, controls, slots, "generate", options.cache, options.speculation)
 
 
-def sampling_of(options: GenerateOptions) -> Sampling:
+def sampling_of(options: GenerateOptions, model: LanguageModel) -> Sampling:
     """The verb's flags as what the engine takes. Raises `bad-option`."""
-    common = options.model_dump(include=set(CommonSampling.model_fields))
-    return Sampling.of(**common, **options.rare.model_dump(), constraint=constraint_of(options.answer))
+    common = options.model_dump(include=set(CommonSampling.model_fields) - {"temperature"})
+    temperature, constraint = temperature_of(model, options.temperature, OWN), constraint_of(options.answer)
+    return Sampling.of(**common, temperature=temperature, **options.rare.model_dump(), constraint=constraint)
 
 
 def _prompts(options: GenerateOptions, model: LanguageModel) -> list[Asked]:
@@ -165,11 +182,11 @@ def _prompts(options: GenerateOptions, model: LanguageModel) -> list[Asked]:
     return [make_prompt(model, options.prompt, options.chat)]
 
 
-def _stream(model: LanguageModel, prompt: Asked, options: GenerateOptions) -> Sequence:
+def _stream(model: LanguageModel, prompt: Asked, sampling: Sampling, options: GenerateOptions) -> Sequence:
     """Run one prompt and show its text as it comes, where anybody listens."""
     listening = LOGGER.isEnabledFor(logging.INFO)
     running = engine.Engine(model, num_slots=1, memory=options.cache, speculation=options.speculation)
-    sequence = running.submit(prompt, sampling_of(options))
+    sequence = running.submit(prompt, sampling)
     while running.has_work:
         for event in running.step():
             if listening:

@@ -73,6 +73,30 @@ def query_logprobs(model: LanguageModel, queries: Sequence[Query], label: str | 
     return [found[id(query)] for query in queries]
 
 
+@torch.inference_mode()
+def query_entropies(model: LanguageModel, queries: Sequence[Query], temperatures: Sequence[float]) -> list[Tensor]:
+    """Entropy in nats of the whole distribution that each target was drawn from, float32 (targets,): of the model's
+    own at the query's temperature, which is above 0."""
+    _check(model, queries)
+    scales = {id(query): temperature for query, temperature in zip(queries, temperatures, strict=True)}
+    found: dict[int, Tensor] = {id(query): torch.zeros(0) for query in queries}
+    for group in _groups(queries):
+        scales_P = torch.tensor([scales[id(query)] for query in group for _ in query.targets], device=model.device)
+        parts, at = [], 0
+        for (part_PV,), targets_P in _logits([model], group):
+            parts.append(_entropy(part_PV, scales_P[at : at + len(targets_P)]))
+            at += len(targets_P)
+        found |= zip(map(id, group), torch.cat(parts).split([len(query.targets) for query in group]), strict=True)
+    return [found[id(query)] for query in queries]
+
+
+def _entropy(logits_PV: Tensor, temperatures_P: Tensor) -> Tensor:
+    """-sum p log p. The largest logit becomes 0 first, as where tokens are drawn."""
+    shifted_PV = (logits_PV - logits_PV.amax(-1, keepdim=True)) / temperatures_P[:, None]
+    logprobs_PV = shifted_PV.log_softmax(-1)
+    return -(logprobs_PV.exp() * logprobs_PV).nan_to_num(0.0).sum(-1).cpu()
+
+
 def sliding_window(
     model: LanguageModel,
     ids: Sequence[int],

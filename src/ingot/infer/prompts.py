@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ingot.adapt.generation import NAME
 from ingot.adapt.load import LanguageModel
 from ingot.core.errors import IngotError, fail
-from ingot.core.progress import warn
+from ingot.core.progress import say, warn
 from ingot.data.files import check_text, kind, read_lines, read_records
 from ingot.infer.reader import Prompt, Reader
 from ingot.text.chat import end_of_turn
@@ -54,6 +55,19 @@ def warn_of_settings(model: LanguageModel) -> None:
     """A directory may ask for a way of writing that no request can: say what is not followed."""
     if model.generation.ignored:
         warn("generation-not-followed", path=model.model_dir.path, keys=", ".join(model.generation.ignored))
+
+
+def temperature_of(model: LanguageModel, asked: float | None, default: float) -> float:
+    """What was asked for, else what the model's directory says, which is then told, else the default."""
+    own = model.generation
+    if asked is not None:
+        return asked
+    if own.temperature is None:
+        return default
+    say("temperature-from-directory", temperature=f"{own.temperature:g}", path=model.model_dir.path / NAME)
+    if own.undrawn:
+        warn("generation-drawing", path=model.model_dir.path / NAME, keys=", ".join(own.undrawn))
+    return own.temperature
 
 
 def warn_if_turns_do_not_end(model: LanguageModel) -> None:

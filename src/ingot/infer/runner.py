@@ -70,7 +70,7 @@ class TorchRunner:
     def __init__(self, model: LanguageModel, num_blocks: int, num_source_blocks: int, kv: torch.dtype) -> None:
         self.model = model
         self.network = model.writer
-        self.cache = KVCache(self.network.config, num_blocks * BLOCK, model.device, kv)
+        self.cache = model.new_cache(num_blocks * BLOCK, kv)
         paired = isinstance(self.network, EncoderDecoder)
         room = num_source_blocks * BLOCK if paired else 0
         self.sources = KVCache(self.network.config, room, model.device, kv)

@@ -22,6 +22,11 @@ def free_bytes(device: torch.device) -> float | None:
     return min(found) if found else None
 
 
+def resident_bytes() -> float:
+    """What this process holds of memory now; 0 where the system does not say."""
+    return 1024.0 * _numbers(PROC / "self" / "status").get("VmRSS:", 0.0)
+
+
 def _of_machine(meminfo: Path) -> Iterator[float]:
     """What Linux says can be had without swapping."""
     for key, value in _numbers(meminfo).items():

@@ -11,7 +11,8 @@ Legend: B rows, T tokens of this pass, S tokens held, P places of the pool, G ke
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,13 +27,16 @@ Places = slice | Tensor
 
 
 class KVCache:
-    """Room for `num_tokens` tokens of any texts. `dtype` int8 keeps codes, and a scale for each token and head."""
+    """Room for `num_tokens` tokens of any texts. `device`: of all layers, or of each. `dtype` int8 keeps codes, and a
+    scale for each token and head."""
 
-    def __init__(self, config: ModelConfig, num_tokens: int, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, config: ModelConfig, num_tokens: int, device: torch.device | Sequence[torch.device], dtype: torch.dtype
+    ) -> None:
         shape = (num_tokens, config.num_kv_heads, config.head_dim)
         self.num_tokens = num_tokens
-        self.device = device
-        self._stores = [(_store(shape, device, dtype), _store(shape, device, dtype)) for _ in range(config.num_layers)]
+        devices = [device] * config.num_layers if isinstance(device, torch.device) else device
+        self._stores = [(_store(shape, each, dtype), _store(shape, each, dtype)) for each in devices]
 
     @property
     def nbytes(self) -> int:
@@ -116,6 +120,10 @@ class CacheRows:
         """All keys and values of a layer: those of this pass behind the others."""
         raise NotImplementedError
 
+    def brought(self, bring: Callable[[Tensor], Tensor]) -> CacheRows:
+        """The same for a layer that lies elsewhere; `bring` takes a tensor there. What is cached lies there already."""
+        return self
+
 
 @dataclass(frozen=True)
 class HeldRows(CacheRows):
@@ -141,6 +149,10 @@ class HeldRows(CacheRows):
         """Write the new tokens' keys and values; return all up to them."""
         self.cache.write(layer, keys, self.new_BT)
         return self.cache.held(layer, self.places, keys[0].dtype)
+
+    def brought(self, bring: Callable[[Tensor], Tensor]) -> HeldRows:
+        places = bring(self.places) if isinstance(self.places, Tensor) else self.places
+        return replace(self, places=places, new_BT=bring(self.new_BT), positions_BT=bring(self.positions_BT))
 
 
 @dataclass(frozen=True)

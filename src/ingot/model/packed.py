@@ -21,8 +21,13 @@ from ingot.model.rtn import Choose, absmax, mse, quantize
 BLOCK, PANEL, TILE = 16, 32, 64
 """Rows that lie together, rows and columns that shapes are padded to."""
 
-WIDEST = 512
-"""Columns of activations that share a scale at most."""
+WIDEST = 128
+"""Columns of activations that share a scale at most, for weights scaled by rows. Of 4096 columns, 8 of which are 20
+times as large as the rest, products are off by 1.9 % with 128, 3.4 % with 512, 6.2 % with one scale; many rows would be
+1.3 times as fast with 512."""
+
+LARGEST = 512
+"""Columns of weights that share a scale at most: sums of a group then stay below 2^24, exact in float32."""
 
 SMALLEST = 1e-30
 """A group of activations whose largest is below counts as zero: 127 over it must stay finite."""
@@ -147,7 +152,7 @@ def quantize_activations(x_MK: Tensor, group: int) -> tuple[Tensor, Tensor]:
 
 def has_place(group: int | None) -> bool:
     """Whether the layout takes scales by such groups of columns; None: by rows."""
-    return group is None or group == TILE // 2 or (group % TILE == 0 and group <= WIDEST)
+    return group is None or group == TILE // 2 or (group % TILE == 0 and group <= LARGEST)
 
 
 def widest_group(width: int) -> int:

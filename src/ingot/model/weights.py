@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -98,15 +98,21 @@ def load_network(
     hold: Callable[[Network], Mapping[str, HeldLinear]] | None = None,
     find: Callable[[str], object] | None = None,
     as_stored: Container[str] = (),
+    absent: Collection[str] = (),
+    prepare: Callable[[Network], None] | None = None,
 ) -> Network:
     """The network with these weights, strictly: nothing missing, nothing left over, every shape and value right.
 
     `hold` puts layers of few bits in place and gives the one that holds a weight, each filled as soon as its weight is
     read: by what `find` has of that name already, or by the tensor. `as_stored`: what is kept in its own dtype.
+    `absent`: names of weights that are not to be held; they keep no memory. `prepare`: what to change of the network
+    before its weights are there.
     """
     config = ModelConfig.read(model_dir.config, model_dir.path / "config.json")
     with torch.device("meta"):
         network = make_network(config)
+    if prepare:
+        prepare(network)
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     held = hold(network) if hold else {}
     state: dict[str, Tensor] = {}
@@ -122,10 +128,10 @@ def load_network(
             held[full].fill((find and find(name)) or weight)
     _check_ties(state, network.ties, model_dir)
     filled = {name for name, layer in held.items() if layer.is_filled}
-    missing = sorted(expected.keys() - state.keys() - filled)
+    missing = sorted(expected.keys() - state.keys() - filled - set(absent))
     if missing:
         raise fail("missing-tensor", tensor=missing[0], path=model_dir.path)
-    network.load_state_dict(state, strict=True, assign=True)
+    network.load_state_dict(state, strict=not absent, assign=True)
     network.reset_buffers()
     return network.eval()
 

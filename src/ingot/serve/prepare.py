@@ -56,6 +56,8 @@ class Served:
     guard: Guard | None = None
     fingerprint: str | None = None
     created: int = 0
+    temperature: float = 1.0
+    """Of requests that name none."""
 
     def check_name(self, name: str | None) -> None:
         """Raises ApiError for another model."""
@@ -146,7 +148,7 @@ def _sequences(body: SamplingBody, prompt: Given, served: Served, where: str) ->
         raise _no_room(prompt, served.reader, wanted, where)
     if (body.min_tokens or 0) > wanted:
         raise refuse("http-conflict", param="min_tokens", other="max_tokens")
-    sampling = body.sampling(wanted)
+    sampling = body.sampling(wanted, served.temperature)
     _check_ids(sampling, served)
     for number in range(body.num_answers):
         yield prompt, sampling.numbered(number)

@@ -35,7 +35,7 @@ class ServeOptions(Options):
     )
     cache: Memory = option(Memory(), "keys and values: --cache.gib and so on")
     speculation: Speculation = option(Speculation(), "guess what follows: --speculation.kind and so on")
-    device: str = option("cpu", "where to run: cpu, cuda, cuda:1")
+    place: str = option("cpu", "where to run: cpu, cuda, cuda:1, 2xcuda, auto, or sizes such as cuda=8GiB,cpu=4GiB")
     weights: Weights = option("auto", "layers multiply by: dense, int8 or int4; auto: the codes a directory stores")
     probe: str | None = option(None, "ask this over HTTP, streamed and whole, print the answer, and stop", min_length=1)
     probe_tokens: int = option(64, "longest answer to --probe, tokens", ge=1)

@@ -26,7 +26,7 @@ from ingot.core.progress import say, warn
 from ingot.guard.guard import Guard
 from ingot.infer.engine import Engine
 from ingot.infer.opened import open_model
-from ingot.infer.prompts import warn_of_settings
+from ingot.infer.prompts import temperature_of, warn_of_settings
 from ingot.infer.reader import Reader
 from ingot.serve.app import Api
 from ingot.serve.gate import Keys
@@ -78,7 +78,7 @@ def run(options: ServeOptions, listener: socket.socket) -> Session:
     keys = Keys.read(options.api_key_file) if options.api_key_file else None
     guard = None if options.policy == "off" else Guard.open(options.policy)
     metrics = Metrics()
-    model = open_model(options.model, options.device, options.weights)
+    model = open_model(options.model, options.place, options.weights)
     warn_of_settings(model)
     reader = Reader.of(model)
     reader.text(model.tokenizer, "")  # raises now, not at each request, where the tokenizer cannot end a source
@@ -93,9 +93,10 @@ def run(options: ServeOptions, listener: socket.socket) -> Session:
         guard=guard,
         fingerprint=_fingerprint([parent.hallmark for parent in model.parents]),
         created=int(time.time()),
+        temperature=temperature_of(model, None, Served.temperature),
     )
     limits = options.limits
-    worker = Worker(engine, options.slots, limits.queue, metrics, limits.queue_tokens)
+    worker = Worker(engine, options.slots, limits.queue, metrics, limits.queue_tokens, model.check)
     api = Api(served, worker, metrics, limits, keys)
     server = Server(api, listener, limits.drain_seconds)
     if keys is None and not _is_loopback(listener):
@@ -142,7 +143,8 @@ class Server:
         self._http = _Http(config)
 
     async def run(self, question: Question | None = None) -> Session:
-        """Serve until stopped, or until the question is answered. Raises `serve-engine-died`, `serve-probe-failed`."""
+        """Serve until stopped, or until the question is answered. Raises `serve-engine-died`,
+        `rank-lost`, `serve-probe-failed`."""
         began = time.monotonic()
         self._loop = asyncio.get_running_loop()
         self.api.worker.on_failure = self.stop
@@ -154,6 +156,7 @@ class Server:
             await serving
         await self.api.worker.stop()
         if self.api.worker.failure is not None:
+            self.api.worker.check()  # raises what says more, where there is something
             raise fail("serve-engine-died", place=self.api.worker.failure)
         metrics = self.api.metrics
         return Session(

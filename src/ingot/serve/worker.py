@@ -37,6 +37,9 @@ MAX_UNREAD = 4096
 """Pieces a reader may fall behind before its request is stopped: bounds memory under slow readers."""
 
 
+CHECK_SECONDS = 0.5
+"""How often an engine without work is checked."""
+
 MAX_TOKENS = 1 << 20
 """Tokens that running and waiting requests may come to, estimated."""
 
@@ -80,9 +83,17 @@ class Worker:
     """The engine thread and its two queues. All methods but `_run` and below are for the event loop."""
 
     def __init__(
-        self, engine: Stepper, num_slots: int, num_waiting: int, metrics: Metrics, max_tokens: int = MAX_TOKENS
+        self,
+        engine: Stepper,
+        num_slots: int,
+        num_waiting: int,
+        metrics: Metrics,
+        max_tokens: int = MAX_TOKENS,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
+        """`check` raises IngotError where the engine has lost something that does not come back."""
         self.engine = engine
+        self.check = check
         self.num_slots = num_slots
         self.admission = Admission(num_slots, num_waiting, max_tokens)
         self.metrics = metrics
@@ -223,6 +234,10 @@ class Worker:
     def _run(self) -> None:
         failures = 0
         while self._take_commands():
+            gone = self._gone()
+            if gone is not None:
+                self._call(self._fail, gone)
+                return
             self._admit()
             try:
                 if self.engine.has_work:
@@ -242,7 +257,7 @@ class Worker:
         idle = not self._waiting and not self._running and not self._tasks
         while True:
             try:
-                command = self._commands.get(block=idle)
+                command = self._commands.get(block=idle, timeout=CHECK_SECONDS)
             except queue.Empty:
                 return True
             if command is None:
@@ -253,6 +268,13 @@ class Worker:
 
     def _wait(self, job: Job, count: int) -> None:
         self._waiting.extend((job, choice) for choice in range(count))
+
+    def _gone(self) -> str | None:
+        try:
+            self.check()
+        except IngotError as error:
+            return str(error)
+        return None
 
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self.num_slots:

@@ -117,7 +117,7 @@ def context_extend(options: ContextExtendOptions) -> ModelDir:
             _write_tuned(draft, live, scaled, tuning, result)
         else:
             draft.write_json("config.json", scaled.config)
-            _copy_weights(model.model_dir, draft.path)
+            draft.copy_weights(model.model_dir)
         reopened = load(draft.path)
         _prove(draft, live, reopened, scaled)
         stages.append(probes.run("tuned" if tuning else "scaled", reopened))
@@ -201,13 +201,6 @@ def _write_tuned(draft: Draft, live: LanguageModel, scaled: Scaled, tuning: Tuni
     state = live.decoder.state_dict()
     write_tensors(draft.path / "model.safetensors", spec_of(state), state.items())
     account.prove(draft, rows, live.tokenizer)
-
-
-def _copy_weights(parent: ModelDir, target: Path) -> None:
-    """Every weights file, byte for byte, and the index of shards where there is one."""
-    files = {entry.file for entry in parent.tensors.values()} | set(parent.path.glob("*.safetensors.index.json"))
-    for file in sorted(files):
-        shutil.copyfile(file, target / file.name)
 
 
 def _say_length(path: Path, draft: Draft, length: int) -> None:

@@ -159,6 +159,7 @@ struct Square {
   void multiply(float* y) {
     const int G = w.groups();
     int slot = 0;
+    ask_for(y);
     for (int g = 0; g < G; g += 2, slot ^= 1) {
       Pending &now = pending[slot], &before = pending[slot ^ 1];
       now.group = g, now.groups = std::min(2, G - g), now.scale = x.scale + g, now.row = 0;
@@ -172,6 +173,12 @@ struct Square {
       first(_mm512_load_ps(total[r]), y), second(_mm512_load_ps(total[r] + BLOCK), y);
   }
 
+  // Asks memory for the lines of the output, which is seldom in the cache, while there is work to do.
+  void ask_for(const float* y) const {
+    y += (size_t)block * BLOCK;
+    for (int r = 0; r < rows; r++, y += w.rows) __builtin_prefetch(y, 1), __builtin_prefetch(y + BLOCK, 1);
+  }
+
   // The products of one group; between them, `share` rows at a time, what is pending of those before.
   void sum_group(int g, int32_t (*sums)[256], Pending& before, int share) {
     const bool both = rows > BLOCK;
@@ -182,14 +189,14 @@ struct Square {
     for (int k = g * w.group; k < (g + 1) * w.group; k += depth) {
       if (fresh && k % 64 == 0) panel.prepare(k);
       const int8_t* q = x.at(k);
-      _tile_stream_loadd(4, q, x.stride);
+      _tile_loadd(4, q, x.stride);
       _tile_loadd(6, panel.tile(0, k), 64);
       _tile_dpbssd(0, 4, 6);
       _tile_loadd(7, panel.tile(1, k), 64);
       _tile_dpbssd(1, 4, 7);
       add_up(before, before.row + share);
       if (both) {
-        _tile_stream_loadd(5, q + x.block, x.stride);
+        _tile_loadd(5, q + x.block, x.stride);
         _tile_dpbssd(2, 5, 6);
         _tile_dpbssd(3, 5, 7);
       }

@@ -96,10 +96,11 @@ class SamplingBody(_Controls):  # type: ignore[misc]
     def usage_in_stream(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
 
-    def sampling(self, max_tokens: int) -> Sampling:
-        """The engine's controls: what was given, the engine's own defaults for the rest. Raises ApiError where they do
-        not fit together."""
+    def sampling(self, max_tokens: int, temperature: float) -> Sampling:
+        """The engine's controls: what was given, else this temperature and the engine's own defaults. Raises ApiError
+        where they do not fit together."""
         given = {name: value for name in _FIELDS if (value := getattr(self, name)) is not None}
+        given = {"temperature": temperature} | given
         if self.form is not None:
             given["constraint"] = self.form[1]
         try:

@@ -15,7 +15,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from ingot.train.distributed.slices import Cut, cut_of
+from ingot.model.split import Cut
+from ingot.train.distributed.slices import cut_of
 
 Work = Callable[[Tensor], Tensor]
 """From a whole tensor to one of the same shape and type."""

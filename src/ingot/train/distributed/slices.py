@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class Cut:
-    """Along which dimension a tensor is cut over so many processes, in equal slices but for the last ones."""
-
-    dim: int
-    parts: int
-
-    def bounds(self, size: int, part: int) -> tuple[int, int]:
-        """Where a part begins and ends of a dimension of this size; torch cuts as `torch.chunk` does."""
-        step = -(-size // self.parts)
-        return min(part * step, size), min((part + 1) * step, size)
+from ingot.model.split import Cut
 
 
 def is_sliced(tensor: Tensor) -> bool:

@@ -14,15 +14,10 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor.parallel import ColwiseParallel, ParallelStyle, RowwiseParallel, parallelize_module
 
 from ingot.core.errors import fail
-from ingot.model.decoder import Decoder
-from ingot.model.layers import Attention, GatedMLP
 from ingot.model.network import Network
+from ingot.model.split import COLUMNS, ROWS, has_llamas_products, uneven
 from ingot.train.distributed.sharing import Sharing
 from ingot.train.distributed.world import World
-
-COLUMNS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.gate_proj", "mlp.up_proj")
-ROWS = ("self_attn.o_proj", "mlp.down_proj")
-"""Products of a block that tensor parallel cuts by what they give, and by what they take."""
 
 
 def copies(network: Network, world: World) -> Sharing:
@@ -63,18 +58,13 @@ def slices(network: Network, world: World) -> Sharing:
 def _check(network: Network, world: World) -> None:
     """Refuse what cannot be cut; only blocks with Llama's parts are known."""
     config = network.config
-    known = isinstance(network, Decoder) and all(
-        isinstance(getattr(block, "self_attn", None), Attention) and isinstance(getattr(block, "mlp", None), GatedMLP)
-        for block in network.blocks
-    )
-    if not known or getattr(config, "qk_norm", None) == "width":
+    if not has_llamas_products(network):
         raise fail("tensor-parallel-unsupported", family=config.model_type)
     for name, layer in network.named_modules():
         if name.endswith((*COLUMNS, *ROWS)) and not isinstance(layer, nn.Linear):
             raise fail("tensor-parallel-layer", layer=name, kind=type(layer).__name__)
-    for name, found in (("key-value heads", config.num_kv_heads), ("feed-forward columns", config.intermediate_size)):
-        if found % world.size:
-            raise fail("tensor-parallel-heads", what=name, found=found, size=world.size)
+    for name, found in uneven(config, world.size):
+        raise fail("tensor-parallel-heads", what=name, found=found, size=world.size)
 
 
 STRATEGIES: dict[str, Callable[[Network, World], Sharing]] = {"ddp": copies, "fsdp": shards, "tp": slices}

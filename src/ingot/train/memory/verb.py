@@ -5,7 +5,6 @@ No weights are made. On CPU a prediction is for a process with glibc; what it re
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self
@@ -16,7 +15,7 @@ from pydantic import field_validator, model_validator
 from ingot.adapt.load import open_reference
 from ingot.core.errors import fail
 from ingot.core.files import refuse_nonempty
-from ingot.core.format import show_bytes
+from ingot.core.format import parse_bytes, show_bytes
 from ingot.core.language import text
 from ingot.core.options import Options, option, optional_argument, verb
 from ingot.core.progress import say
@@ -32,7 +31,6 @@ from ingot.train.memory.setting import Device, Setting, loop_flags, method_flags
 from ingot.train.method import IN_FRONT, RANK, LoRAOptions, Method, PromptOptions, held_in, refuse_idle
 from ingot.train.settings import Precision, Switch, switched
 
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 PARTS = ("weights", "gradients", "states", "activations", "heap", "process")
 
 
@@ -122,14 +120,6 @@ def plan_memory(options: MemoryOptions) -> Report:
     )
     _tell(report, needs, serving, limit, others)
     return report if options.out is None else report.write(options.out)
-
-
-def parse_bytes(size: str) -> int:
-    """ "8GiB", "512 MB", "4g" -> bytes. Raises `plan-memory-size`."""
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?i?)b?", size.strip().lower())
-    if match is None or match[2] not in UNITS or not float(match[1]) > 0:
-        raise fail("plan-memory-size", found=size)
-    return int(float(match[1]) * UNITS[match[2]])
 
 
 def _config(options: MemoryOptions) -> tuple[str, ModelConfig]:

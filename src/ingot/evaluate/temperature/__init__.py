@@ -1,0 +1,1 @@
+"""`tune-temperature`: which temperature suits a model and a task, by right answers or by entropy alone."""
