@@ -33,6 +33,7 @@ RARER = [
 """What only remembers its tokens, or is seldom asked for."""
 
 CONTROLS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "constraint": ({}, {"constraint": {"regex": "[a-z]{3}"}}),
     "temperature": ({}, {"temperature": 0.01}),
     "top_k": ({}, {"top_k": 1}),
     "top_p": ({}, {"top_p": 0.01}),

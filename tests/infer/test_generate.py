@@ -15,6 +15,7 @@ from ingot.cli import main
 from ingot.core.console import visible
 from ingot.core.language import option_help
 from ingot.core.options import Options
+from ingot.infer.constraint.flags import ConstraintFlags
 from ingot.infer.engine import generate
 from ingot.infer.generate import GenerateOptions
 from ingot.infer.memory import Memory
@@ -192,6 +193,7 @@ def test_the_best_answers_are_those_of_the_highest_mean_log_probability(path: st
 def test_every_option_is_covered() -> None:
     elsewhere = {*Memory.model_fields, *Speculation.model_fields}  # test_sharing.py
     elsewhere |= {*Steering.model_fields, *Search.model_fields}  # test_steering.py, test_search.py
+    elsewhere |= set(ConstraintFlags.model_fields)  # test_constraint_engine.py
     own = {"model", "prompt", "prompts_file", "chat", "out", "slots", "place", "n", "best_of"}
     covered = {*COMMON, *RARE, *own, *groups(), *elsewhere}
     assert set(GenerateOptions.model_fields).union(*groups().values()) == covered

@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -187,6 +188,7 @@ ENTRIES = {
     "allowed_token_ids": ({"allowed_token_ids": [1, 2]}, "allowed"),
     "bad_words": ({"bad_words": ["x"]}, "bad_words"),
     "min_tokens": ({"min_tokens": 5}, "min_tokens"),
+    "constraint": ({"constraint": {"regex": "a"}}, "grammar"),
 }
 """Field -> values with which it acts, and the one entry of SAMPLERS that does it."""
 
@@ -194,7 +196,10 @@ ENTRIES = {
 @pytest.mark.parametrize("field", ENTRIES)
 def test_every_sampler_acts_and_has_its_own_entry(field: str) -> None:
     values, entry = ENTRIES[field]
-    controls = Controls.of([request(Sampling.of(**values))], LOGITS.device)
+    asked = request(Sampling.of(**values))
+    if field == "constraint":  # what a matcher would say
+        asked = replace(asked, grammar=np.arange(len(LOGITS)) > 2)
+    controls = Controls.of([asked], LOGITS.device)
     acting = [
         name for name, sampler in SAMPLERS.items() if not torch.equal(sampler(LOGITS[None], controls), LOGITS[None])
     ]

@@ -16,6 +16,7 @@ import httpx
 from ingot.adapt.generation import Generation
 from ingot.adapt.load import LanguageModel
 from ingot.infer.answer import AnswerDecoder
+from ingot.infer.constraint.compile import Constraints
 from ingot.infer.options import Sampling
 from ingot.infer.reader import Prompt, Reader, Start
 from ingot.infer.scheduler import Counters
@@ -138,7 +139,8 @@ def running(
     metrics = Metrics()
     reader = reader or Reader(vocab_size or tokenizer.vocab_size, max_length)
     embedder = Embedder(lambda text: reader.text(tokenizer, text).ids, _fake_vectors, 4)
-    served = Served("tiny", tokenizer, reader, Embedder.of(model) if model else embedder, guard, "fp_test", 1)
+    forms = Constraints(tokenizer)
+    served = Served("tiny", tokenizer, reader, Embedder.of(model) if model else embedder, forms, guard, "fp_test", 1)
     allowed = LimitOptions(**{"max_body": max_body, "request_timeout": timeout, **(limits or {})})
     worker = Worker(engine, slots, waiting, metrics, allowed.queue_tokens, check)
     api = Api(served, worker, metrics, allowed, keys)

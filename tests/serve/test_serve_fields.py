@@ -14,13 +14,10 @@ from ingot.infer.options import NEEDS, Sampling
 from ingot.infer.sequence import Event, Sequence, TokenLogprobs
 from ingot.serve.errors import ApiError
 from ingot.serve.schema import MESSAGE_REFUSED, REFUSED, ChatBody, CompletionBody
+from ingot.serve.schema.generation import OWN
 from ingot.text.tokenizer import Tokenizer
 
-CONTROLS = {
-    name: field
-    for name, field in Sampling.model_fields.items()
-    if name not in {"max_tokens", "logprobs", "prompt_logprobs"}
-}
+CONTROLS = {name: field for name, field in Sampling.model_fields.items() if name not in OWN}
 """The engine's controls, each of which is a field of both bodies."""
 
 EXAMPLES: dict[str, Any] = {"mirostat": 2, "temperature": 0.25, "stop": ["zz"], "logit_bias": {"3": -4}, "seed": 11}
@@ -53,6 +50,8 @@ ELSEWHERE = {
     "tools": "test_serve_tools",
     "tool_choice": "test_serve_tools",
     "parallel_tool_calls": "test_serve_tools",
+    "response_format": "test_serve_form",
+    "structured_outputs": "test_serve_form",
     "add_generation_prompt": "test_serve_texts",
     "continue_final_message": "test_serve_texts",
 }
@@ -62,6 +61,8 @@ TOOL = {"type": "function", "function": {"name": "look"}}
 CALL = {"id": "1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
 
 OUT_OF_RANGE: dict[str, list[Any]] = {
+    "response_format": ["json", {}, {"type": "xml"}, {"type": "json_schema"}, {"type": "text", "json_schema": {}}],
+    "structured_outputs": ["a", {}, {"regex": ""}, {"choice": []}, {"regex": "a", "choice": ["a"]}, {"other": 1}],
     "model": [1, None],
     "stream": ["yes", 1],
     "stream_options": [True, {"include_usage": "yes"}, {"include_obfuscation": True}],

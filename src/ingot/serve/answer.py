@@ -21,13 +21,14 @@ from ingot.serve.tools.offer import Offer
 @dataclass(frozen=True)
 class Delta:
     """The next part of one choice. `logprobs`: the engine's record of each token in it, empty when none were asked;
-    `calls`: complete calls, each with its number in the choice."""
+    `calls`: complete calls, each with its number in the choice; `incomplete`: it ended before it was of its form."""
 
     choice: int
     text: str
     logprobs: list[TokenLogprobs] = field(default_factory=list)
     finish_reason: str | None = None
     calls: list[tuple[int, Call]] = field(default_factory=list)
+    incomplete: bool = False
 
 
 class Choice:
@@ -45,6 +46,7 @@ class Choice:
         self.finish_reason: str | None = None
         self.is_cut = False  # ended here while the engine would go on
         self._sum = 0.0
+        self._incomplete = False
         self._guard: StreamGuard | None = guard.stream() if guard else None
         self._offer = offer
         self._parser = offer.format.reader(offer.names) if offer else None
@@ -67,7 +69,8 @@ class Choice:
             released, self._held = self._held, []
         if not text and not calls and not released and self.finish_reason is None:
             return None
-        return Delta(self.index, text, released, self.finish_reason, calls)
+        incomplete = self.finish_reason is not None and self._incomplete
+        return Delta(self.index, text, released, self.finish_reason, calls, incomplete)
 
     def _take(self, piece: Piece) -> str:
         """A piece's text as the guard lets it through."""
@@ -79,7 +82,7 @@ class Choice:
             self._held.append(piece.logprobs)
             self._sum += piece.logprobs.logprob
         self.num_cached = max(self.num_cached, piece.num_cached)
-        self.finish_reason = piece.finish_reason
+        self.finish_reason, self._incomplete = piece.finish_reason, piece.incomplete is True
         mark = self._offer.hidden.get(piece.token_id) if self._offer and piece.token_id is not None else None
         text = piece.text + (mark or "")
         if self._guard is None:

@@ -17,7 +17,8 @@ from ingot.serve.errors import ApiError
 class Piece:
     """What one step did for one sequence. `token_id` is None when no token was made (a cancelled sequence);
     `num_cached`: prompt tokens that came from the cache; `prompt_logprobs`: of every token of the prompt, told with the
-    first of the answer where they were asked for."""
+    first of the answer where they were asked for; `incomplete`: whether the text is less yet than what it is asked to
+    be."""
 
     choice: int
     token_id: int | None
@@ -26,6 +27,7 @@ class Piece:
     finish_reason: str | None = None
     num_cached: int = 0
     prompt_logprobs: list[TokenLogprobs | None] | None = None
+    incomplete: bool | None = None
 
 
 @dataclass(eq=False)

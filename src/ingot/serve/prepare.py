@@ -14,6 +14,7 @@ from typing import Any
 from ingot.adapt.load import LanguageModel
 from ingot.core.errors import IngotError
 from ingot.guard.guard import Guard
+from ingot.infer.constraint.compile import Constraints
 from ingot.infer.embed import embed_groups, text_ids, width
 from ingot.infer.options import Sampling
 from ingot.infer.reader import Prompt, Reader
@@ -51,6 +52,7 @@ class Served:
     tokenizer: Tokenizer
     reader: Reader
     embedder: Embedder
+    constraints: Constraints
     guard: Guard | None = None
     fingerprint: str | None = None
     created: int = 0
@@ -91,6 +93,7 @@ def prepare(body: SamplingBody, served: Served) -> Prepared:
     else:
         assert isinstance(body, CompletionBody)
         prompts, where = [text_prompt(prompt, served, checker, "prompt") for prompt in body.prompt], "prompt"
+    _check_form(body, served)
     sequences = [sequence for prompt in prompts for sequence in _sequences(body, prompt, served, where)]
     return Prepared(prompts, sequences, checker.headers(), offered)
 
@@ -102,6 +105,17 @@ def _check_ids(sampling: Sampling, served: Served) -> None:
     except IngotError as error:
         found = error.details
         raise refuse("http-token-id", param=str(found["where"]), found=found["found"], size=found["size"]) from None
+
+
+def _check_form(body: SamplingBody, served: Served) -> None:
+    """Compile what form the answer is to have; the engine finds it ready."""
+    if body.form is None:
+        return
+    field, constraint = body.form
+    try:
+        served.constraints.compiled(constraint)
+    except IngotError as error:
+        raise refuse("http-bad-form", param=field, reason=str(error)) from None
 
 
 def _chat_prompt(body: ChatBody, served: Served, checker: Checker) -> Given:

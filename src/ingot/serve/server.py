@@ -82,18 +82,20 @@ def run(options: ServeOptions, listener: socket.socket) -> Session:
     warn_of_settings(model)
     reader = Reader.of(model)
     reader.text(model.tokenizer, "")  # raises now, not at each request, where the tokenizer cannot end a source
+    engine = Engine(model, options.slots, memory=options.cache, speculation=options.speculation)
+    assert engine.constraints is not None
     served = Served(
         name=options.name or model.name,
         tokenizer=model.tokenizer,
         reader=reader,
         embedder=Embedder.of(model),
+        constraints=engine.constraints,
         guard=guard,
         fingerprint=_fingerprint([parent.hallmark for parent in model.parents]),
         created=int(time.time()),
         temperature=temperature_of(model, None, Served.temperature),
     )
     limits = options.limits
-    engine = Engine(model, options.slots, memory=options.cache, speculation=options.speculation)
     worker = Worker(engine, options.slots, limits.queue, metrics, limits.queue_tokens, model.check)
     api = Api(served, worker, metrics, limits, keys)
     server = Server(api, listener, limits.drain_seconds)

@@ -44,12 +44,13 @@ class Grown:
     logprobs: list[TokenLogprobs] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     finish_reason: str | None = None
+    incomplete: bool = False
 
     def add(self, delta: Delta) -> None:
         self.text += delta.text
         self.logprobs += delta.logprobs
         self.calls += [call for _, call in delta.calls]
-        self.finish_reason = delta.finish_reason
+        self.finish_reason, self.incomplete = delta.finish_reason, delta.incomplete
 
 
 class ChatShape:
@@ -76,7 +77,7 @@ class ChatShape:
             for part in (begun, {"function": {"arguments": call.arguments}}):
                 found.append(self._chunk(delta.choice, {"tool_calls": [{"index": number, **part}]}, None))
         if delta.finish_reason is not None:
-            found.append(self._chunk(delta.choice, {}, None, delta.finish_reason))
+            found.append(self._chunk(delta.choice, {}, None, delta.finish_reason) | _mark(delta.incomplete))
         return found
 
     def whole(self, index: int, grown: Grown) -> dict[str, Any]:
@@ -88,7 +89,7 @@ class ChatShape:
             "message": message,
             "logprobs": self._logprobs(grown.logprobs),
             "finish_reason": grown.finish_reason,
-        }
+        } | _mark(grown.incomplete)
 
     def _chunk(self, index: int, delta: dict[str, Any], logprobs: Any, reason: str | None = None) -> dict[str, Any]:
         return {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
@@ -110,6 +111,11 @@ class ChatShape:
         return {"token": text, "logprob": logprob, "bytes": raw}
 
 
+def _mark(incomplete: bool) -> dict[str, Any]:
+    """Said only of an answer that ended before it was what it was asked to be."""
+    return {"incomplete": True} if incomplete else {}
+
+
 def _call(call: Call) -> dict[str, Any]:
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
 
@@ -127,10 +133,10 @@ class TextShape:
         return None
 
     def chunks(self, delta: Delta) -> list[dict[str, Any]]:
-        return [self._choice(delta.choice, delta.text, delta.logprobs, delta.finish_reason)]
+        return [self._choice(delta.choice, delta.text, delta.logprobs, delta.finish_reason) | _mark(delta.incomplete)]
 
     def whole(self, index: int, grown: Grown) -> dict[str, Any]:
-        return self._choice(index, grown.text, grown.logprobs, grown.finish_reason)
+        return self._choice(index, grown.text, grown.logprobs, grown.finish_reason) | _mark(grown.incomplete)
 
     def _choice(
         self, index: int, text: str, logprobs: list[TokenLogprobs], finish_reason: str | None

@@ -323,14 +323,15 @@ class Worker:
                 job, choice = self._running[event.sequence]
                 if event.finish_reason is not None:
                     del self._running[event.sequence]
-                if event.finish_reason == "error":
-                    self._drop(job, choice, refuse("http-no-token"))
-                    continue
                 own = event.sequence
+                if event.finish_reason == "error":
+                    self._drop(job, choice, _told(own))
+                    continue
                 scored, own.prompt_logprobs = own.prompt_logprobs, None
                 piece = Piece(
-                    choice, event.token_id, event.text, event.logprobs, event.finish_reason, own.num_hit, scored
-                )
+                    choice, event.token_id, event.text, event.logprobs, event.finish_reason, own.num_hit, scored,
+                    own.incomplete,
+                )  # fmt: skip
                 self._batch.append((job, piece))
 
     def _lose(self, where: str) -> None:
@@ -344,7 +345,7 @@ class Worker:
     def _cancel(self, job: Job, choices: frozenset[int]) -> None:
         ended = [choice for other, choice in self._waiting if other is job and choice in choices]
         kept = [item for item in self._waiting if item[0] is not job or item[1] not in choices]
-        self._waiting.clear()
+        self._waiting.clear()  # the same deque: a request on its way is bound to it
         self._waiting.extend(kept)
         for sequence, (other, choice) in list(self._running.items()):
             if other is job and choice in choices:
@@ -361,6 +362,13 @@ class Worker:
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(function, *arguments)
+
+
+def _told(sequence: Sequence) -> ApiError:
+    """Why a sequence ended by itself without an answer."""
+    if sequence.error is None:
+        return refuse("http-no-token")
+    return refuse("http-bad-answer", reason=str(sequence.error))
 
 
 def _set(future: asyncio.Future[list[Any]], outcome: list[Any] | Exception) -> None:

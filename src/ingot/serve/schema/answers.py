@@ -29,6 +29,7 @@ _USAGE = _object(
     prompt_tokens_details=_object(cached_tokens=WHOLE),
 )
 _REASON = {"enum": ["stop", "length", "tool_calls", "content_filter"]}
+_CHOICE = {"index": WHOLE, "finish_reason": _REASON, "incomplete_": {"const": True}}
 _TOKEN = {"token": TEXT, "logprob": NUMBER, "bytes": _or_null(_list(WHOLE))}
 _CHAT_LOGPROBS = _object(
     content=_list(_object(**_TOKEN, top_logprobs=_list(_object(**_TOKEN)))), refusal={"type": "null"}
@@ -50,13 +51,29 @@ SCHEMAS: dict[str, Any] = {
     "ChatCompletion": _object(
         **_IDENTITY,
         object={"const": "chat.completion"},
-        choices=_list(_object(index=WHOLE, message=_MESSAGE, logprobs=_or_null(_CHAT_LOGPROBS), finish_reason=_REASON)),
+        choices=_list(
+            _object(
+                index=WHOLE,
+                message=_MESSAGE,
+                logprobs=_or_null(_CHAT_LOGPROBS),
+                finish_reason=_REASON,
+                incomplete_={"const": True},
+            )
+        ),
         usage=_USAGE,
     ),
     "Completion": _object(
         **_IDENTITY,
         object={"const": "text_completion"},
-        choices=_list(_object(index=WHOLE, text=TEXT, logprobs=_or_null(_TEXT_LOGPROBS), finish_reason=_REASON)),
+        choices=_list(
+            _object(
+                index=WHOLE,
+                text=TEXT,
+                logprobs=_or_null(_TEXT_LOGPROBS),
+                finish_reason=_REASON,
+                incomplete_={"const": True},
+            )
+        ),
         usage=_USAGE,
     ),
     "Embeddings": _object(

@@ -11,7 +11,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from ingot.infer.constraint.options import Constraint
+from ingot.infer.constraint.options import Tool as FormTool
 from ingot.serve.schema.base import Body, Text, given
+from ingot.serve.schema.form import ResponseFormat
 from ingot.serve.schema.generation import SamplingBody
 
 MESSAGE_REFUSED = ("name", "audio", "refusal", "function_call", "tool_calls", "tool_call_id", "annotations")
@@ -147,6 +150,7 @@ class ChatBody(SamplingBody):
     tools: list[Tool] | None = Field(None, max_length=MAX_TOOLS)
     tool_choice: ToolChoice = None
     parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
     add_generation_prompt: bool | None = Field(None, description="end the prompt where an answer begins (default)")
     continue_final_message: bool | None = Field(None, description="go on with the last message, an assistant's")
 
@@ -157,6 +161,27 @@ class ChatBody(SamplingBody):
     @property
     def num_logprobs(self) -> int | None:
         return (self.top_logprobs or 0) if self.logprobs else None
+
+    @property
+    def form(self) -> tuple[str, Constraint] | None:
+        """A call that must come is a form, too."""
+        if self.must_call:
+            tools = [FormTool(name=tool.function.name, parameters=tool.function.parameters) for tool in self.callable]
+            several = self.tool_choice == "required" and self.parallel_tool_calls is not False
+            return "tools", Constraint(tools=tools, parallel=several)
+        asked = self.response_format.constraint() if self.response_format else None
+        return super().form if asked is None else ("response_format", asked)
+
+    @property
+    def must_call(self) -> bool:
+        """Is an answer without a call none?"""
+        return bool(self.tools) and self.tool_choice not in (None, "none", "auto")
+
+    @property
+    def callable(self) -> list[Tool]:
+        """Of the tools that are offered those that this answer may call."""
+        named = self.tool_choice["function"]["name"] if isinstance(self.tool_choice, dict) else None
+        return [tool for tool in self.offered if named in (None, tool.function.name)]
 
     @property
     def offered(self) -> list[Tool]:

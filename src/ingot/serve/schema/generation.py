@@ -11,11 +11,13 @@ from typing import Annotated, Any, get_origin
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, WithJsonSchema, create_model
 from pydantic.fields import FieldInfo
 
+from ingot.infer.constraint.options import Constraint
 from ingot.infer.options import Sampling
 from ingot.serve.errors import explain_sampling
 from ingot.serve.schema.base import MAX_PROMPTS, Body, StreamOptions
+from ingot.serve.schema.form import StructuredOutputs
 
-OWN = ("max_tokens", "logprobs", "prompt_logprobs")
+OWN = ("max_tokens", "logprobs", "prompt_logprobs", "constraint")
 """Fields of Sampling that the routes have in a form of their own."""
 
 TIGHTER: dict[str, Any] = {"temperature": Field(le=2)}
@@ -61,6 +63,8 @@ class SamplingBody(_Controls):  # type: ignore[misc]
         None, min_length=1, max_length=256, description="share cached prefixes only with requests of the same salt"
     )
 
+    structured_outputs: StructuredOutputs | None = Field(None, description="the form that the answer has")
+
     @property
     def limit(self) -> int | None:
         """How many tokens may be made; None: as many as fit."""
@@ -77,6 +81,13 @@ class SamplingBody(_Controls):  # type: ignore[misc]
         return None
 
     @property
+    def form(self) -> tuple[str, Constraint] | None:
+        """What form the answer is to have, and the field that asks for it."""
+        if self.structured_outputs is None:
+            return None
+        return "structured_outputs", self.structured_outputs.constraint()
+
+    @property
     def num_answers(self) -> int:
         """How many answers to write to each prompt."""
         return self.n or 1
@@ -89,9 +100,12 @@ class SamplingBody(_Controls):  # type: ignore[misc]
         """The engine's controls: what was given, else this temperature and the engine's own defaults. Raises ApiError
         where they do not fit together."""
         given = {name: value for name in _FIELDS if (value := getattr(self, name)) is not None}
+        given = {"temperature": temperature} | given
+        if self.form is not None:
+            given["constraint"] = self.form[1]
         try:
             return Sampling(
-                **{"temperature": temperature} | given,
+                **given,
                 max_tokens=max_tokens,
                 logprobs=self.num_logprobs,
                 prompt_logprobs=self.num_prompt_logprobs,

@@ -48,6 +48,11 @@ def _check_pairs(body: SamplingBody) -> None:
 
 
 def _check_chat(body: ChatBody) -> None:
+    asks = body.response_format is not None and body.response_format.type != "text"
+    if asks and body.structured_outputs is not None:
+        raise refuse("http-conflict", param="structured_outputs", other="response_format")
+    if body.must_call and (asks or body.structured_outputs is not None):
+        raise refuse("http-conflict", param="tool_choice", other="response_format" if asks else "structured_outputs")
     if body.top_logprobs is not None and not body.logprobs:
         raise refuse("http-needs", param="top_logprobs", needs="logprobs")
     if body.max_tokens and body.max_completion_tokens and body.max_tokens != body.max_completion_tokens:

@@ -51,6 +51,8 @@ def offer(body: ChatBody, tokenizer: Tokenizer) -> Offer | None:
         raise refuse("http-bad-tools", param="tools", reason=str(error)) from None
     if form is None:
         raise refuse("http-bad-tools", param="tools", reason="the chat template's way of writing calls is not known")
+    if body.must_call and form.name != "hermes":
+        raise refuse("http-unsupported-field", param="tool_choice")
     single = body.parallel_tool_calls is False
     if single and not form.is_single:
         raise refuse("http-unsupported-field", param="parallel_tool_calls")
@@ -59,11 +61,13 @@ def offer(body: ChatBody, tokenizer: Tokenizer) -> Offer | None:
 
 
 def _check_choice(body: ChatBody) -> None:
-    """A call that must come needs a constraint on what is written, so it is refused rather than hoped for."""
+    """A call that must come is held to by a constraint on what is written, see `ChatBody.form`."""
     if body.parallel_tool_calls is not None and not body.tools:
         raise refuse("http-needs", param="parallel_tool_calls", needs="tools")
     if body.tool_choice in (None, "none", "auto"):
         return
     if not body.tools:
         raise refuse("http-needs", param="tool_choice", needs="tools")
-    raise refuse("http-unsupported-field", param="tool_choice")
+    if not body.callable:
+        known = ", ".join(tool.function.name for tool in body.tools)
+        raise refuse("http-bad-tools", param="tool_choice", reason=f"no such tool; known: {known}")
