@@ -34,6 +34,11 @@ RARER = [
 
 CONTROLS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "constraint": ({}, {"constraint": {"regex": "[a-z]{3}"}}),
+    "dola_layers": ({}, {"dola_layers": "low"}),
+    "dola_relative_top": ({"dola_layers": "low"}, {"dola_relative_top": 0.9}),
+    "guidance_scale": ({}, {"guidance_scale": 3.0}),
+    "negative_prompt": ({"guidance_scale": 3.0}, {"negative_prompt": "a dog"}),
+    "negative_prompt_ids": ({"guidance_scale": 3.0}, {"negative_prompt_ids": [70, 71, 72]}),
     "temperature": ({}, {"temperature": 0.01}),
     "top_k": ({}, {"top_k": 1}),
     "top_p": ({}, {"top_p": 0.01}),

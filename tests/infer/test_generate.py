@@ -194,7 +194,7 @@ def test_every_option_is_covered() -> None:
     elsewhere = {*Memory.model_fields, *Speculation.model_fields}  # test_sharing.py
     elsewhere |= {*Steering.model_fields, *Search.model_fields}  # test_steering.py, test_search.py
     elsewhere |= set(ConstraintFlags.model_fields)  # test_constraint_engine.py
-    own = {"model", "prompt", "prompts_file", "chat", "out", "slots", "place", "n", "best_of"}
+    own = {"model", "prompt", "prompts_file", "chat", "out", "slots", "place", "weights", "n", "best_of"}
     covered = {*COMMON, *RARE, *own, *groups(), *elsewhere}
     assert set(GenerateOptions.model_fields).union(*groups().values()) == covered
     assert len(GenerateOptions.model_fields) - len(groups()) <= 15

@@ -20,13 +20,24 @@ from ingot.text.tokenizer import Tokenizer
 CONTROLS = {name: field for name, field in Sampling.model_fields.items() if name not in OWN}
 """The engine's controls, each of which is a field of both bodies."""
 
-EXAMPLES: dict[str, Any] = {"mirostat": 2, "temperature": 0.25, "stop": ["zz"], "logit_bias": {"3": -4}, "seed": 11}
+EXAMPLES: dict[str, Any] = {
+    "mirostat": 2,
+    "temperature": 0.25,
+    "stop": ["zz"],
+    "logit_bias": {"3": -4},
+    "seed": 11,
+    "negative_prompt": "zz",
+    "dola_layers": "high",
+}
 """Values to try where the type alone does not tell one."""
 READ: dict[str, Any] = {"logit_bias": {3: -4.0}}
 """What of such a value the engine gets, where that is not the same."""
 BESIDE: dict[str, dict[str, Any]] = {
     "logprobs_mode": {"logprobs": 1},
     "penalty_last_n": {"presence_penalty": 1},
+    "dola_relative_top": {"dola_layers": "low"},
+    "negative_prompt": {"guidance_scale": 2},
+    "negative_prompt_ids": {"guidance_scale": 2},
     **{name: {needed: 2 if needed == "mirostat" else 1} for name, needed in NEEDS.items()},
 }
 """What some controls need beside them."""

@@ -7,6 +7,7 @@ Clients never see a traceback, and logs never hold what a client wrote.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -139,12 +140,18 @@ def explain_sampling(error: ValidationError, given: Iterable[str]) -> ApiError:
     return refuse("http-bad-sampling", param=min(named, key=reason.find, default=None), reason=reason)
 
 
+TRIED = re.compile(r"(literal|list|tuple|function-\w+)\[")
+"""How pydantic names one of several types that it tried."""
+
+
 def _path(places: tuple[int | str, ...]) -> list[int | str]:
-    """Without pydantic's own words: that a key is meant, and which kind of message was tried."""
+    """Without pydantic's own words: that a key is meant, and which kind of message or type was tried."""
     return [
         part
         for at, part in enumerate(places)
-        if part != "[key]" and not (at == MESSAGE_TAG and places[0] == "messages" and part in ROLES)
+        if part != "[key]"
+        and not TRIED.match(str(part))
+        and not (at == MESSAGE_TAG and places[0] == "messages" and part in ROLES)
     ]
 
 

@@ -94,7 +94,8 @@ def prepare(body: SamplingBody, served: Served) -> Prepared:
         assert isinstance(body, CompletionBody)
         prompts, where = [text_prompt(prompt, served, checker, "prompt") for prompt in body.prompt], "prompt"
     _check_form(body, served)
-    sequences = [sequence for prompt in prompts for sequence in _sequences(body, prompt, served, where)]
+    negative = negative_prompt(body, served, checker)
+    sequences = [sequence for prompt in prompts for sequence in _sequences(body, prompt, served, where, negative)]
     return Prepared(prompts, sequences, checker.headers(), offered)
 
 
@@ -141,14 +142,25 @@ def text_prompt(prompt: str | list[int], served: Served, checker: Checker, param
     return Given(prompt, len(prompt), text)
 
 
-def _sequences(body: SamplingBody, prompt: Given, served: Served, where: str) -> Iterable[tuple[Prompt, Sampling]]:
+def negative_prompt(body: SamplingBody, served: Served, checker: Checker) -> dict[str, str]:
+    """What the model may see of the text to move away from, as a control. Raises ApiError."""
+    if body.negative_prompt_ids:
+        text_prompt(body.negative_prompt_ids, served, checker, "negative_prompt_ids")
+    if body.negative_prompt is None:
+        return {}
+    return {"negative_prompt": checker.text(body.negative_prompt, "negative_prompt")}
+
+
+def _sequences(
+    body: SamplingBody, prompt: Given, served: Served, where: str, negative: dict[str, str]
+) -> Iterable[tuple[Prompt, Sampling]]:
     room = served.reader.room(prompt)
     wanted = body.limit or max(room, 1)
     if wanted > room or not prompt.ids:
         raise _no_room(prompt, served.reader, wanted, where)
     if (body.min_tokens or 0) > wanted:
         raise refuse("http-conflict", param="min_tokens", other="max_tokens")
-    sampling = body.sampling(wanted, served.temperature)
+    sampling = body.sampling(wanted, served.temperature).model_copy(update=negative)
     _check_ids(sampling, served)
     for number in range(body.num_answers):
         yield prompt, sampling.numbered(number)

@@ -59,8 +59,9 @@ class Steering(Options):
             raise ValueError("dola_relative_top does nothing without dola_layers")
         if self.negative_prompt is not None and self.negative_prompt_ids is not None:
             raise ValueError("give either negative_prompt or negative_prompt_ids")
-        if not self.is_guided and (self.negative_prompt is not None or self.negative_prompt_ids is not None):
-            raise ValueError("a negative prompt does nothing without a guidance_scale other than 1")
+        given = [name for name in ("negative_prompt", "negative_prompt_ids") if getattr(self, name) is not None]
+        if given and not self.is_guided:
+            raise ValueError(f"{given[0]} does nothing without a guidance_scale other than 1")
         if self.is_guided and self.dola_layers is not None:
             raise ValueError("dola_layers and guidance_scale cannot go together")
         return self
