@@ -12,10 +12,11 @@ from naive_search import naive_beams, naive_contrastive
 from pydantic import ValidationError
 
 from ingot import IngotError
-from ingot.adapt.load import LanguageModel
+from ingot.adapt.load import LanguageModel, load
 from ingot.infer.blocks import BLOCK, blocks_for
 from ingot.infer.capacity import token_bytes
-from ingot.infer.engine import generate
+from ingot.infer.engine import Engine, generate
+from ingot.infer.fused import FusedRunner
 from ingot.infer.memory import Memory
 from ingot.infer.reader import Prompt
 from ingot.infer.sampling import Sampling
@@ -159,6 +160,32 @@ def test_answers_end_where_the_window_or_memory_does(tiny: Tiny) -> None:
     with pytest.raises(IngotError) as error:
         search(model, [prompts([112])[0]], KINDS["beam"], memory=memory)
     assert error.value.code == "cache-too-small"
+
+
+def test_controls_that_act_are_heard(tiny: Tiny) -> None:
+    model, options = tiny(), Search(kind="beam", beams=2)
+    (token,) = model.tokenizer.encode("the")
+    for given, wanted in (
+        ({"logit_bias": {"the": 50.0}, "ignore_eos": True}, [token] * 6),
+        ({"allowed_token_ids": [token], "ignore_eos": True}, [token] * 6),
+        ({"logit_bias": {token: 50.0}, "stop_token_ids": [token]}, [token]),
+    ):
+        ((best_,),) = search(model, ["a"], options, Sampling(max_tokens=6, **given))
+        assert best_.sequence.tokens == wanted
+
+
+def test_packed_weights_are_searched_and_not_contrasted(tiny: Tiny) -> None:
+    model = load(tiny().model_dir.path, weights="int8")
+    if not isinstance(Engine(model).runner, FusedRunner):
+        pytest.skip("this machine runs no kernels")
+    found = search(model, asked(), Search(kind="contrastive", penalty_alpha=0.0), Sampling(max_tokens=9))
+    greedy = generate(model, asked(), Sampling(temperature=0, max_tokens=9))
+    assert [own[0].sequence.tokens for own in found] == [each.tokens for each in greedy]
+    four = search(model, asked(), KINDS["beam"], Sampling(max_tokens=9), num_slots=40)
+    assert tokens(four) == [tokens(search(model, [p], KINDS["beam"], Sampling(max_tokens=9)))[0] for p in asked()]
+    with pytest.raises(IngotError) as error:
+        Engine(model).submit([5], Sampling(dola_layers="low"))
+    assert error.value.code == "dola-needs-layers"
 
 
 def test_text_is_the_tokens(tiny: Tiny) -> None:
