@@ -34,16 +34,20 @@ class Activations {
 
   // `count` groups of row m of M, from group g on.
   void put(const Linear& w, int M, int m, int g, int count, const float* x) {
-    const size_t at = (size_t)m * w.groups() + g;
-    float* scale = scale_.get() + at;
-    int32_t* sum = sum_.get() + at;
-    if (!is_ordered(M)) return quantize(x, 1, count * w.group, w.group, q_.get() + at * w.group, scale, sum);
+    float* scale = scale_.get() + (size_t)m * w.groups();
+    int32_t* sum = sum_.get() + (size_t)m * w.groups();
+    int8_t* row = q_.get() + (size_t)m * w.columns;
+    if (!is_ordered(M)) {
+      for (int i = g; i < g + count; i++, x += w.group)
+        scale[i] = quantize_group(x, w.group, row + (size_t)i * w.group, sum + i);
+      return;
+    }
     alignas(64) int8_t codes[MOST_GROUP];
     const int wide = std::min(w.group, 64);
-    int8_t* row = q_.get() + (size_t)(m / BLOCK * BLOCK) * w.columns + m % BLOCK * 64;
-    for (int i = 0; i < count; i++) {
-      quantize(x + (size_t)i * w.group, 1, w.group, w.group, codes, scale + i, sum + i);
-      for (int c = 0, k = (g + i) * w.group; c < w.group; c += wide, k += wide)
+    row = q_.get() + (size_t)(m / BLOCK * BLOCK) * w.columns + m % BLOCK * 64;
+    for (int i = g; i < g + count; i++, x += w.group) {
+      scale[i] = quantize_group(x, w.group, codes, sum + i);
+      for (int c = 0, k = i * w.group; c < w.group; c += wide, k += wide)
         memcpy(row + (size_t)(k / 64) * BLOCK * 64 + k % 64, codes + c, wide);
     }
   }

@@ -15,7 +15,8 @@ namespace {
 constexpr float SMALLEST = 1e-30f;  // a group below is zero: 127 over it must stay finite
 constexpr int ALONE = 8;            // rows up to which quantising is not worth waking other threads
 
-// One group of one row: its codes; returns the scale.
+}  // namespace
+
 float quantize_group(const float* x, int group, int8_t* q, int32_t* sum) {
   __m512 top = _mm512_setzero_ps();
   __mmask16 unordered = 0;
@@ -36,8 +37,6 @@ float quantize_group(const float* x, int group, int8_t* q, int32_t* sum) {
   *sum = _mm512_reduce_add_epi32(total);
   return finite ? (large ? most / 127.f : 0.f) : NAN;
 }
-
-}  // namespace
 
 void quantize(const float* x, int M, int K, int group, int8_t* q, float* scale, int32_t* sum) {
   const int G = K / group;

@@ -43,6 +43,9 @@ struct Linear {
 // Activations x[M][K] to q[M][K], scale[M][K / group], sum[M][K / group]. A group that holds infinity or NaN gets NaN.
 void quantize(const float* x, int M, int K, int group, int8_t* q, float* scale, int32_t* sum);
 
+// One group of one row, by the calling thread alone; returns its scale.
+float quantize_group(const float* x, int group, int8_t* q, int32_t* sum);
+
 // y[M][w.rows] = the product (+ bias), by all threads of OpenMP. `tiles`: whether AMX may be used.
 void multiply(const Linear& w, const int8_t* q, const float* scale, const int32_t* sum, int M, float* y, bool tiles);
 
