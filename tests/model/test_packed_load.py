@@ -76,6 +76,14 @@ def test_families(name: str, weights: str, tmp_path: Path, monkeypatch: pytest.M
     assert distance(logits(load(path, weights=weights), name), found) < WILD.get(name, ROUNDING)
 
 
+@pytest.mark.parametrize("name", ["llama", "qwen2", "gemma2"])
+def test_the_head_runs_on_what_was_packed(name: str, tmp_path: Path) -> None:
+    decoder = load(write_model(tmp_path / "a", FAMILIES[name]), weights="int4").decoder
+    hidden = torch.randn(3, 32)
+    assert torch.equal(decoder.head(hidden), decoder.cap(decoder.lm_head(hidden)))
+    assert not torch.equal(decoder.head(hidden), decoder.cap(hidden @ decoder.lm_head.weight.t()))
+
+
 @pytest.mark.parametrize("weights", ["int8", "int4"])
 def test_a_tied_embedding_stays_as_it_is_stored(weights: str, tmp_path: Path) -> None:
     from ingot.model.weights import spec_of, write_tensors
