@@ -22,6 +22,7 @@ from ingot.adapt.files import apply_adapter
 from ingot.adapt.generation import Generation, read_generation
 from ingot.adapt.methods import Settings, length_in_front
 from ingot.core.errors import fail
+from ingot.core.language import text
 from ingot.core.model_dir import ModelDir, split_reference
 from ingot.model.cache import KVCache
 from ingot.model.config import ModelConfig
@@ -220,7 +221,7 @@ def load(
     settings = apply_adapters(network, base, adapters, active)
     network = network.to(device).eval().requires_grad_(False)
     if isinstance(network, Decoder) and isinstance(getattr(network, network.family.head, None), HeldLinear):
-        held += ", head int8"  # unless an adapter has parted it from the embedding
+        held = text("weights-with-head", weights=held)  # unless an adapter has parted it from the embedding
     return LanguageModel(network, base, tuple(adapters), settings, active, held, plan)
 
 

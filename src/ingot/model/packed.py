@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ingot.core.language import text
 from ingot.model.rtn import Choose, absmax, mse, quantize
 
 BLOCK, PANEL, TILE = 16, 32, 64
@@ -48,7 +49,7 @@ class Packing:
     group: int | None
 
     def __str__(self) -> str:
-        return f"int{self.bits}" + (f" in groups of {self.group}" if self.group else "")
+        return text("weights-in-groups", bits=self.bits, group=self.group) if self.group else f"int{self.bits}"
 
 
 @dataclass(frozen=True)
