@@ -70,7 +70,7 @@ class Conversation:
         return found.text
 
     def _check_calls(self, tokenizer: Tokenizer) -> None:
-        """Raises `template-ignores-calls`: a model that is not shown what was called cannot make sense of the results."""
+        """Raises `template-ignores-calls`: a model that is not shown a call cannot make sense of its result."""
         if any(message.get("tool_calls") for message in self.messages):
             render(self.messages, tokenizer, tools=self.tools, learn=())
 
