@@ -178,7 +178,7 @@ def test_a_reader_of_one_byte_at_a_time_is_bounded_and_slows_nobody(
 ) -> None:
     monkeypatch.setattr("ingot.serve.worker.MAX_UNREAD", 200)
     engine = ScriptedEngine(tokenizer, LONG)
-    with running(engine, tokenizer, max_length=10**9) as server:
+    with running(engine, tokenizer, max_length=10**9, limits={"queue_tokens": 10**10}) as server:
         fat = {"logprobs": True, "top_logprobs": 20}
         raw = _open(server, {"stream": True, "ignore_eos": True, "max_tokens": 10**8, **fat})
         stop = threading.Event()

@@ -256,6 +256,16 @@ def test_bad_requests_for_tokens_are_refused_by_name(
     assert response.json()["error"]["param"] == param
 
 
+def test_a_template_that_leaves_calls_out_is_refused(fake: Running) -> None:
+    """A model that is not shown what was called cannot make sense of the results."""
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": ""}}
+    talk = [*HELLO, {"role": "assistant", "content": "so", "tool_calls": [call]}]
+    for path in ("/tokenize", "/apply-template"):
+        response = fake.post(path, {"messages": talk})
+        assert (response.status_code, response.json()["error"]["param"]) == (400, "messages")
+    assert fake.chat(messages=talk).json()["error"]["param"] == "messages"
+
+
 def test_detokenize_writes_special_tokens_out(fake: Running, tokenizer: Tokenizer) -> None:
     ids = render(HELLO, tokenizer, add_generation_prompt=True).ids
     assert fake.post("/detokenize", {"tokens": ids}).json()["prompt"].startswith("<|im_start|>user\nhello<|im_end|>")

@@ -52,6 +52,7 @@ class Conversation:
     def ids(self, reader: Reader, tokenizer: Tokenizer) -> Prompt:
         """As the model reads it. Raises ApiError."""
         try:
+            self._check_calls(tokenizer)
             return reader.conversation(tokenizer, self.messages, self.tools, prompt=self.prompt, go_on=self.go_on)
         except IngotError as error:
             raise _not_rendered(error) from None
@@ -62,10 +63,16 @@ class Conversation:
         asked = self.prompt or self.go_on
         learn = None if asked else ()
         try:
+            self._check_calls(tokenizer)
             found = render(given, tokenizer, add_generation_prompt=asked, tools=self.tools, learn=learn, answer=begun)
         except IngotError as error:
             raise _not_rendered(error) from None
         return found.text
+
+    def _check_calls(self, tokenizer: Tokenizer) -> None:
+        """Raises `template-ignores-calls`: a model that is not shown a call cannot make sense of its result."""
+        if any(message.get("tool_calls") for message in self.messages):
+            render(self.messages, tokenizer, tools=self.tools, learn=())
 
 
 def _not_rendered(error: IngotError) -> Exception:

@@ -71,8 +71,8 @@ def render(
     `answer`: what the answer begins with, written behind that prompt.
 
     Raises `no-chat-template`, `bad-template`, `template-refused`, `template-limit`, `bad-message` (number of the
-    message and what is wrong), `template-ignores-tools`, `template-reads-specials`, `template-ignores-calls`, and where
-    there is a mask `mask-not-derivable`.
+    message and what is wrong), `template-ignores-tools`, `template-reads-specials`, and where there is a mask
+    `template-ignores-calls` and `mask-not-derivable`.
     """
     source = template_source(tokenizer, tools)
     check_messages(messages)
@@ -92,9 +92,9 @@ def render(
         expected = run_template(source, {**base, "generation_marks": ("", ""), **variables}) + answer
         if shield.reveal(found) != expected:
             raise fail("template-reads-specials", found=", ".join(sorted(set(shield.used))))
-    refuse_unwritten_calls(shown, run, shield)
     if add_generation_prompt:
         return shield.assemble(found, [])
+    refuse_unwritten_calls(shown, run, shield)
     wanted = set(range(len(messages)) if learn is None else learn)
     return shield.assemble(found, target_spans(source, found, shown, run, shield, wanted))
 
