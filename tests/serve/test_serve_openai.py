@@ -159,7 +159,7 @@ def test_classes_of_errors(client: Any, server: Running) -> None:
         (openai.BadRequestError, {"temperature": 9}, "invalid_value", "temperature"),
         (openai.BadRequestError, {"reasoning_effort": "high"}, "unsupported_parameter", "reasoning_effort"),
         (openai.BadRequestError, {"tools": [TOOL]}, "invalid_value", "tools"),
-        (openai.BadRequestError, {"tools": [TOOL], "tool_choice": "required"}, "unsupported_parameter", "tool_choice"),
+        (openai.BadRequestError, {"tools": [TOOL], "tool_choice": "required"}, "invalid_value", "tools"),
         (openai.BadRequestError, {"max_tokens": 10_000}, "context_length_exceeded", "messages"),
         (openai.BadRequestError, {"extra_body": {"topk": 3}}, "unknown_parameter", "topk"),
         (
