@@ -245,7 +245,7 @@ def refused(code: str, *words: str, **options: Any) -> None:
 def test_models_that_cannot_be_asked_are_named_before_any_is_loaded(
     three: list[Path], world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingot.evaluate.evaluate.load", lambda *_, **__: pytest.fail("loaded a model"))
+    monkeypatch.setattr("ingot.evaluate.evaluate.open_model", lambda *_, **__: pytest.fail("loaded a model"))
     good = {"data": world, "out": tmp_path / "out", "tasks": "cloze"}
     plain = write_tokenizer(tmp_path / "plain")
     for name, config, missing in (("bare-bert", BERT, "<|mask|>"), ("bare-t5", T5, "<extra_id_0>,<extra_id_1>")):

@@ -166,7 +166,7 @@ def test_models_that_lack_something(
     """Each is refused before the first model is loaded."""
     good = {"data": world_dir, "out": tmp_path / "out", "tasks": "perplexity,world"}
     bare = write_model(tmp_path / "bare", LLAMA)
-    monkeypatch.setattr("ingot.evaluate.evaluate.load", lambda *_, **__: pytest.fail("loaded a model"))
+    monkeypatch.setattr("ingot.evaluate.evaluate.open_model", lambda *_, **__: pytest.fail("loaded a model"))
     refused("no-tokenizer", "bare", models=[bare], **good)
     mute = shutil.copytree(base_dir, tmp_path / "mute")
     (mute / "chat_template.jinja").unlink()

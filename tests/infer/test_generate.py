@@ -192,7 +192,7 @@ def test_the_best_answers_are_those_of_the_highest_mean_log_probability(path: st
 
 def test_every_option_is_covered() -> None:
     elsewhere = {*Memory.model_fields, *Speculation.model_fields}  # test_sharing.py
-    elsewhere |= {*Steering.model_fields, *Search.model_fields}  # test_steering.py, test_search.py
+    elsewhere |= {*Steering.model_fields, *Search.model_fields}  # test_steering.py, test_searches.py
     elsewhere |= set(ConstraintFlags.model_fields)  # test_constraint_engine.py
     own = {"model", "prompt", "prompts_file", "chat", "out", "slots", "place", "weights", "n", "best_of"}
     covered = {*COMMON, *RARE, *own, *groups(), *elsewhere}

@@ -14,6 +14,7 @@ import pytest
 import ingot
 from ingot.adapt.load import LanguageModel, load
 from ingot.core.errors import IngotError
+from ingot.infer.constraint.compile import Constraints
 from ingot.infer.reader import Reader
 from ingot.serve.errors import ApiError
 from ingot.serve.prepare import Embedder, Served, prepare
@@ -81,7 +82,8 @@ def test_chat_follows_it(stating: Callable[..., Path], monkeypatch: pytest.Monke
 
 def test_serve_follows_it(stating: Callable[..., Path]) -> None:
     model = load(stating(**STATED))
-    served = Served("tiny", model.tokenizer, Reader.of(model), Embedder.of(model), temperature=0.3)
+    forms = Constraints(model.tokenizer)
+    served = Served("tiny", model.tokenizer, Reader.of(model), Embedder.of(model), forms, temperature=0.3)
     messages = [{"role": "user", "content": "the cat"}]
     for asked, expected in ((None, 0.3), (0.9, 0.9), (0, 0.0)):
         body = ChatBody.model_validate({"model": "tiny", "messages": messages, "temperature": asked})
@@ -91,7 +93,8 @@ def test_serve_follows_it(stating: Callable[..., Path]) -> None:
 def test_what_a_directory_states_is_checked_with_a_request(stating: Callable[..., Path]) -> None:
     """Greedy by the directory, a control that needs a temperature by the request: refused, not ignored."""
     model = load(stating(do_sample=False))
-    served = Served("tiny", model.tokenizer, Reader.of(model), Embedder.of(model), temperature=0.0)
+    forms = Constraints(model.tokenizer)
+    served = Served("tiny", model.tokenizer, Reader.of(model), Embedder.of(model), forms, temperature=0.0)
     messages = [{"role": "user", "content": "the cat"}]
     body = ChatBody.model_validate({"model": "tiny", "messages": messages, "dynatemp_range": 0.5})
     with pytest.raises(ApiError) as error:

@@ -25,7 +25,7 @@ from ingot.serve.app import Api
 from ingot.serve.gate import Keys
 from ingot.serve.limits import LimitOptions
 from ingot.serve.metrics import Metrics
-from ingot.serve.prepare import Embedder, Served
+from ingot.serve.prepare import Adapters, Embedder, Served
 from ingot.serve.server import Server, listen
 from ingot.serve.worker import Stepper, Worker
 from ingot.text.tokenizer import Tokenizer
@@ -59,7 +59,7 @@ class ScriptedEngine:
 
     num_blocks, num_free_blocks = 8, 8
 
-    def submit(self, prompt: Prompt, sampling: Sampling, salt: str = "") -> Sequence:
+    def submit(self, prompt: Prompt, sampling: Sampling, salt: str = "", adapters: Adapters = None) -> Sequence:
         limit = sampling.max_tokens or 1000
         ends, decoder = Generation(frozenset({self.script[-1]})), AnswerDecoder(self.tokenizer, prompt.ids)
         sequence = Sequence(len(self.prompts), Start(prompt.ids, prompt.ids), sampling, ends, limit, decoder)
@@ -166,7 +166,7 @@ def running(
             assert not thread.is_alive()
 
 
-def _fake_vectors(rows: List[List[int]], normalize: bool) -> Iterator[tuple[list[int], Any]]:
+def _fake_vectors(rows: List[List[int]], normalize: bool, adapters: Adapters) -> Iterator[tuple[list[int], Any]]:
     """The first id, the length, and whether it was to have length 1."""
     for place, row in enumerate(rows):
         yield [place], [[float(row[0]), float(len(row)), float(normalize), 0.5]]

@@ -11,6 +11,7 @@ Legend: R rows (texts), B rows of a group, T positions, C width.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -26,12 +27,18 @@ TOKENS_AT_ONCE = 512
 """Tokens of one padded group: what a running sequence may have to wait for. A longer text is read alone."""
 
 
-def embed(model: LanguageModel, texts: Sequence[str | Sequence[int]], *, normalize: bool = True) -> Tensor:
-    """A vector for each text (or its token ids, as they are), float32 (R, C), on the CPU. Raises what `check_ids` and
-    `text_ids` raise."""
+def embed(
+    model: LanguageModel,
+    texts: Sequence[str | Sequence[int]],
+    *,
+    normalize: bool = True,
+    adapters: Sequence[str] | None = None,
+) -> Tensor:
+    """A vector for each text (or its token ids, as they are), float32 (R, C), on the CPU. `adapters`: those of the
+    model's that act, None for all. Raises what `check_ids` and `text_ids` raise."""
     rows = [text_ids(model, text) if isinstance(text, str) else list(text) for text in texts]
     found_RC = torch.zeros(len(rows), width(model))
-    for places, vectors_BC in embed_groups(model, rows, normalize=normalize):
+    for places, vectors_BC in embed_groups(model, rows, normalize=normalize, adapters=adapters):
         found_RC[places] = vectors_BC
     return found_RC
 
@@ -64,12 +71,19 @@ def check_ids(model: LanguageModel, rows: Sequence[Sequence[int]]) -> None:
 
 
 def embed_groups(
-    model: LanguageModel, rows: Sequence[Sequence[int]], *, normalize: bool = True
+    model: LanguageModel,
+    rows: Sequence[Sequence[int]],
+    *,
+    normalize: bool = True,
+    adapters: Sequence[str] | None = None,
 ) -> Iterator[tuple[list[int], Tensor]]:
     """The same piece by piece: places in `rows` and their vectors (B, C). One piece is one pass of the network."""
     check_ids(model, rows)
     for places in _groups(rows):
-        yield places, _pooled(model, [rows[place] for place in places], normalize)
+        chosen = nullcontext() if adapters is None else model.active.rows([tuple(adapters)] * len(places))
+        with chosen:
+            found_BC = _pooled(model, [rows[place] for place in places], normalize)
+        yield places, found_BC
 
 
 def _groups(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:

@@ -156,7 +156,7 @@ class Scheduler:
             sequence.blocks.append(block)
             sequence.num_cached += BLOCK
             sequence.num_published += 1
-            if not sequence.tokens:
+            if not sequence.tokens and sequence.num_cached > sequence.num_seen:  # not what it read itself once
                 sequence.num_hit += BLOCK
                 self.counters.hit += BLOCK
 

@@ -60,12 +60,13 @@ class Sequence:
     asks for). num_hit: how many tokens of the prompt were not read, because the cache held them. prompt_logprobs:
     of what the writing side reads before it writes; None for its first token.
 
-    The engine's: num_cached: how many of start.ids and tokens the cache holds, in `blocks`; front_cached: how many
-    tokens lie before them, put there by an adapter; source_cached: how many tokens of the source, and of what an
-    adapter puts in front of it, `source_blocks` hold. draft: tokens that are guessed to come next. root: what the first
-    block hangs on, None where its blocks are not shared; node: what the first block that is not published hangs on.
-    taps: layers whose hidden states are asked for beside the last one's. pair: where a request is guided, itself and
-    the companion that reads the same answer behind the negative prompt and draws nothing; both have the same pair.
+    The engine's: num_cached: how many of start.ids and tokens the cache holds, in `blocks`; num_seen: the most it
+    has held before the blocks had to be given up; front_cached: how many tokens lie before them, put there by an
+    adapter; source_cached: how many tokens of the source, and of what an adapter puts in front of it,
+    `source_blocks` hold. draft: tokens that are guessed to come next. root: what the first block hangs on, None
+    where its blocks are not shared; node: what the first block that is not published hangs on. taps: layers whose
+    hidden states are asked for beside the last one's. pair: where a request is guided, itself and the companion
+    that reads the same answer behind the negative prompt and draws nothing; both have the same pair.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Sequence:
         self.finish_reason: FinishReason | None = None
         self.stop_reason: int | str | None = None
         self.error: IngotError | None = None
-        self.num_hit = 0
+        self.num_hit = self.num_seen = self.num_cached = 0
         self.root = root
         self.taps: tuple[int, ...] = ()
         self.pair: tuple[Sequence, ...] = ()
@@ -107,6 +108,7 @@ class Sequence:
 
     def forget_cache(self) -> None:
         """Everything has to be read again."""
+        self.num_seen = max(self.num_seen, self.num_cached)
         self.blocks: list[int] = []
         self.source_blocks: list[int] = []
         self.draft: list[int] = []

@@ -60,12 +60,12 @@ class Api:
         return await texts.apply_template(self, request)
 
     async def models(self) -> Response:
-        return texts.reply({"object": "list", "data": [self._card()]})
+        return texts.reply({"object": "list", "data": [self._card(name) for name in self.served.names]})
 
     async def model(self, request: Request) -> Response:
         name: str = request.path_params["name"]
-        self.served.check_name(name)
-        return texts.reply(self._card())
+        self.served.adapters(name)
+        return texts.reply(self._card(name))
 
     async def health(self) -> Response:
         """The process lives."""
@@ -85,8 +85,8 @@ class Api:
     async def openapi(self) -> Response:
         return texts.reply(document(self.served.name, needs_key=self.gate.keys is not None))
 
-    def _card(self) -> dict[str, Any]:
-        own = {"id": self.served.name, "object": "model", "created": self.served.created, "owned_by": "ingot"}
+    def _card(self, name: str) -> dict[str, Any]:
+        own = {"id": name, "object": "model", "created": self.served.created, "owned_by": "ingot"}
         return own | {"max_model_len": self.served.reader.window}
 
 

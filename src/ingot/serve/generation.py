@@ -44,7 +44,7 @@ def _job(api: Api, request: Request, body: SamplingBody, prepared: Prepared, arr
         limit = sampling.max_tokens or 1
         estimates.append(len(prompt.ids) + (limit if body.limit else admission.expected(limit)))
     salt = f"{request.scope['state'].get('tenant', '')}/{body.cache_salt or ''}"
-    job = Job(prepared.sequences, arrived, estimates, salt)
+    job = Job(prepared.sequences, arrived, estimates, salt, prepared.adapters)
     job.expires, job.late = arrived + api.limits.request_timeout, refuse("http-timeout")
     if body.deadline_ms is not None and body.deadline_ms / 1000 < api.limits.request_timeout:
         job.expires = arrived + body.deadline_ms / 1000
@@ -78,7 +78,7 @@ def _reply(api: Api, request: Request, body: SamplingBody, prepared: Prepared, j
 
 
 def _shape(api: Api, body: SamplingBody, prepared: Prepared) -> Shape:
-    head = Head(api.served.name, api.served.fingerprint)
+    head = Head(body.model, api.served.fingerprint)
     if isinstance(body, ChatBody):
         return ChatShape(head, api.served.tokenizer, body.num_logprobs is not None, prepared.offer is not None)
     assert isinstance(body, CompletionBody)

@@ -34,8 +34,9 @@ class Piece:
 class Job:
     """The sequences to run, and what came back and is not yet read.
 
-    estimates: tokens that each sequence will take, prompt included; salt: whose prefixes it may share; expires: when it
-    is no use to anybody any more (`time.monotonic`), and `late` what its client is then told. made, left: tokens of an
+    estimates: tokens that each sequence will take, prompt included; salt: whose prefixes it may share; adapters: those
+    that act, None for all; expires: when it is no use to anybody any more (`time.monotonic`), and `late` what its
+    client is then told. made, left: tokens of an
     answer so far, and of its estimate still to come.
     """
 
@@ -43,6 +44,7 @@ class Job:
     arrived: float = field(default_factory=time.monotonic)
     estimates: list[int] = field(default_factory=list)
     salt: str = ""
+    adapters: tuple[str, ...] | None = None
     expires: float = math.inf
     late: ApiError | None = None
     pieces: list[Piece] = field(default_factory=list)

@@ -6,7 +6,7 @@ sees; nothing is tokenised twice, so a prompt given as token ids is checked by i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -26,27 +26,33 @@ from ingot.serve.schema import ChatBody, CompletionBody, SamplingBody
 from ingot.serve.tools.offer import Offer, offer
 from ingot.text.tokenizer import Tokenizer
 
+Adapters = tuple[str, ...] | None
+"""Those that act on a request, None for all that the model has."""
+
 
 @dataclass(frozen=True)
 class Embedder:
-    """read: a text as it is read for a vector; vectors: rows of ids, and whether vectors have length 1, to pieces
-    of places and their vectors; width: numbers of a vector."""
+    """read: a text as it is read for a vector; vectors: rows of ids, whether vectors have length 1, and the adapters
+    that act, to pieces of places and their vectors; width: numbers of a vector."""
 
     read: Callable[[str], list[int]]
-    vectors: Callable[[Sequence[Sequence[int]], bool], Iterator[tuple[list[int], Any]]]
+    vectors: Callable[[Sequence[Sequence[int]], bool, Adapters], Iterator[tuple[list[int], Any]]]
     width: int
 
     @classmethod
     def of(cls, model: LanguageModel) -> Embedder:
-        def vectors(rows: Sequence[Sequence[int]], normalize: bool) -> Iterator[tuple[list[int], Any]]:
-            return embed_groups(model, rows, normalize=normalize)
+        def vectors(
+            rows: Sequence[Sequence[int]], normalize: bool, adapters: Adapters
+        ) -> Iterator[tuple[list[int], Any]]:
+            return embed_groups(model, rows, normalize=normalize, adapters=adapters)
 
         return cls(partial(text_ids, model), vectors, width(model))
 
 
 @dataclass(frozen=True)
 class Served:
-    """The model behind the server: what a request is checked against."""
+    """The model behind the server: what a request is checked against. by_name: further names that a request may ask
+    for, and the adapters that then act; acting: those that act under the model's own."""
 
     name: str
     tokenizer: Tokenizer
@@ -59,10 +65,21 @@ class Served:
     temperature: float = 1.0
     """Of requests that name none."""
 
-    def check_name(self, name: str | None) -> None:
-        """Raises ApiError for another model."""
-        if name is not None and name != self.name:
-            raise refuse("http-unknown-model", param="model", found=_short(name), known=self.name)
+    acting: Adapters = None
+    by_name: Mapping[str, Adapters] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """What requests may ask for."""
+        return [self.name, *self.by_name]
+
+    def adapters(self, name: str | None) -> Adapters:
+        """What acts on requests for a name; None stands for the model's own. Raises ApiError for an unknown one."""
+        if name is None or name == self.name:
+            return self.acting
+        if name not in self.by_name:
+            raise refuse("http-unknown-model", param="model", found=_short(name), known=", ".join(self.names))
+        return self.by_name[name]
 
 
 @dataclass(frozen=True)
@@ -80,11 +97,12 @@ class Prepared:
     sequences: list[tuple[Prompt, Sampling]] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
     offer: Offer | None = None
+    adapters: Adapters = None
 
 
 def prepare(body: SamplingBody, served: Served) -> Prepared:
     """Everything that can be refused before the engine is asked. Raises ApiError."""
-    served.check_name(body.model)
+    adapters = served.adapters(body.model)
     checker = Checker(served.guard)
     offered: Offer | None = None
     if isinstance(body, ChatBody):
@@ -96,7 +114,7 @@ def prepare(body: SamplingBody, served: Served) -> Prepared:
     _check_form(body, served)
     negative = negative_prompt(body, served, checker)
     sequences = [sequence for prompt in prompts for sequence in _sequences(body, prompt, served, where, negative)]
-    return Prepared(prompts, sequences, checker.headers(), offered)
+    return Prepared(prompts, sequences, checker.headers(), offered, adapters)
 
 
 def _check_ids(sampling: Sampling, served: Served) -> None:

@@ -27,6 +27,7 @@ class ServeOptions(Options):
     host: str = option("127.0.0.1", "address to listen on; the default is reachable from this machine only")
     port: int = option(8000, "port to listen on (0: any free one, printed)", ge=0, le=65535)
     name: str | None = option(None, "model id that clients ask for (default: the directory's name)", min_length=1)
+    adapter: list[str] = option([], "answer requests for the model NAME by this adapter: NAME=DIR (may be repeated)")
     slots: int = option(8, "sequences that run at once", ge=1, le=1024)
     policy: str = option("default", 'guard policy for requests and answers: a name, a file, or "off"')
     api_key_file: Path | None = option(None, "file with accepted API keys, one a line (default: no key needed)")

@@ -21,6 +21,7 @@ from typing import Any
 
 import uvicorn
 
+from ingot.adapt.load import LanguageModel
 from ingot.core.errors import fail
 from ingot.core.progress import say, warn
 from ingot.guard.guard import Guard
@@ -31,7 +32,7 @@ from ingot.infer.reader import Reader
 from ingot.serve.app import Api
 from ingot.serve.gate import Keys
 from ingot.serve.metrics import Metrics
-from ingot.serve.prepare import Embedder, Served
+from ingot.serve.prepare import Adapters, Embedder, Served
 from ingot.serve.probe import Probe, ask
 from ingot.serve.protocol import Protocol
 from ingot.serve.serve import ServeOptions
@@ -78,14 +79,16 @@ def run(options: ServeOptions, listener: socket.socket) -> Session:
     keys = Keys.read(options.api_key_file) if options.api_key_file else None
     guard = None if options.policy == "off" else Guard.open(options.policy)
     metrics = Metrics()
-    model = open_model(options.model, options.place, options.weights)
+    named = _named_adapters(options.adapter)
+    model = open_model("+".join([options.model, *named.values()]), options.place, options.weights)
+    acting, by_name = _choices(model, list(named))
     warn_of_settings(model)
     reader = Reader.of(model)
     reader.text(model.tokenizer, "")  # raises now, not at each request, where the tokenizer cannot end a source
     engine = Engine(model, options.slots, memory=options.cache, speculation=options.speculation)
     assert engine.constraints is not None
     served = Served(
-        name=options.name or model.name,
+        name=options.name or "+".join(parent.name for parent in model.parents[: len(model.parents) - len(named)]),
         tokenizer=model.tokenizer,
         reader=reader,
         embedder=Embedder.of(model),
@@ -94,6 +97,8 @@ def run(options: ServeOptions, listener: socket.socket) -> Session:
         fingerprint=_fingerprint([parent.hallmark for parent in model.parents]),
         created=int(time.time()),
         temperature=temperature_of(model, None, Served.temperature),
+        acting=acting,
+        by_name=by_name,
     )
     limits = options.limits
     worker = Worker(engine, options.slots, limits.queue, metrics, limits.queue_tokens, model.check)
@@ -105,6 +110,27 @@ def run(options: ServeOptions, listener: socket.socket) -> Session:
         say("serve-ready", url=server.url, name=served.name, slots=options.slots, policy=options.policy)
     question = None if options.probe is None else _question(options, served, keys, server.url)
     return asyncio.run(server.run(question))
+
+
+def _named_adapters(given: list[str]) -> dict[str, str]:
+    """NAME=DIR, as names and directories. Raises `serve-adapter`."""
+    found: dict[str, str] = {}
+    for each in given:
+        name, _, path = each.partition("=")
+        if not name or not path or name in found:
+            raise fail("serve-adapter", found=each)
+        found[name] = path
+    return found
+
+
+def _choices(model: LanguageModel, names: list[str]) -> tuple[Adapters, dict[str, Adapters]]:
+    """What acts on requests for the model itself, and for each named adapter: that one beside it. Raises
+    `adapter-rows` for adapters that cannot act on some requests alone."""
+    if not names:
+        return None, {}
+    every = model.active.chosen(model.active.names)
+    acting, others = every[: -len(names)], every[-len(names) :]
+    return acting, {name: (*acting, own) for name, own in zip(names, others, strict=True)}
 
 
 @dataclass(frozen=True)

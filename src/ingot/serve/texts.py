@@ -35,7 +35,7 @@ async def embeddings(api: Api, request: Request) -> Response:
     raw = await api.read(request)
     body, rows, headers = await asyncio.to_thread(_embedding_rows, api.served, raw)
     size = sum(map(len, rows))
-    pieces = api.served.embedder.vectors(rows, body.normalize is not False)
+    pieces = api.served.embedder.vectors(rows, body.normalize is not False, api.served.adapters(body.model))
     found: list[tuple[list[int], Any]] = []
 
     async def work() -> None:
@@ -48,13 +48,13 @@ async def embeddings(api: Api, request: Request) -> Response:
         raise refuse("http-client-gone")
     api.metrics.tokens.labels("embedding").inc(size)
     request.scope["state"]["told"] = {"prompt": size, "user": body.user}
-    return reply(_embedding_list(api.served.name, body, len(rows), found, size), headers)
+    return reply(_embedding_list(body.model, body, len(rows), found, size), headers)
 
 
 def _embedding_rows(served: Served, raw: bytes) -> tuple[EmbeddingBody, list[list[int]], dict[str, str]]:
     """Everything that can be refused before the engine is asked. Raises ApiError."""
     body = parse(EmbeddingBody, raw)
-    served.check_name(body.model)
+    served.adapters(body.model)
     if body.dimensions not in (None, served.embedder.width):
         raise refuse("http-bad-width", param="dimensions", width=served.embedder.width)
     checker = Checker(served.guard)
@@ -93,7 +93,7 @@ async def tokenize(api: Api, request: Request) -> Response:
 
 def _tokenize(served: Served, raw: bytes) -> Response:
     body = parse(TokenizeBody, raw)
-    served.check_name(body.model)
+    served.adapters(body.model)
     if (body.prompt is None) == (body.messages is None):
         raise refuse("http-one-of", param="prompt", other="messages")
     checker = Checker(served.guard)
@@ -123,7 +123,7 @@ async def detokenize(api: Api, request: Request) -> Response:
 
 def _detokenize(served: Served, raw: bytes) -> Response:
     body = parse(DetokenizeBody, raw)
-    served.check_name(body.model)
+    served.adapters(body.model)
     for token in body.tokens:
         if token >= served.reader.vocab_size:
             raise refuse("http-token-id", param="tokens", found=token, size=served.reader.vocab_size)
@@ -138,7 +138,7 @@ async def apply_template(api: Api, request: Request) -> Response:
 
 def _apply_template(served: Served, raw: bytes) -> Response:
     body = parse(TemplateBody, raw)
-    served.check_name(body.model)
+    served.adapters(body.model)
     checker = Checker(served.guard)
     return reply({"prompt": _conversation(body, checker).text(served.tokenizer)}, checker.headers())
 

@@ -50,7 +50,7 @@ MAX_FAILURES = 3
 class Stepper(Protocol):
     """What the worker needs of ingot.infer.engine.Engine."""
 
-    def submit(self, prompt: Prompt, sampling: Sampling, salt: str) -> Sequence: ...
+    def submit(self, prompt: Prompt, sampling: Sampling, salt: str, adapters: tuple[str, ...] | None) -> Sequence: ...
 
     def step(self) -> list[Event]: ...
 
@@ -286,7 +286,7 @@ class Worker:
                 continue
             try:
                 prompt, sampling = job.sequences[choice]
-                self._running[self.engine.submit(prompt, sampling, job.salt)] = (job, choice)
+                self._running[self.engine.submit(prompt, sampling, job.salt, job.adapters)] = (job, choice)
             except IngotError as error:
                 self._drop(job, choice, refuse("http-not-runnable", reason=str(error)))
                 continue

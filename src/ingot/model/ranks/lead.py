@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ingot.core.errors import fail
 from ingot.model.cache import HeldRows, KVCache
-from ingot.model.decoder import Decoder
+from ingot.model.decoder import Decoder, Taps
 from ingot.model.place.layout import Layout
 from ingot.model.ranks.follow import CACHE, COPY, DROP, DTYPES, HEAD, NO_CACHE, PASS
 from ingot.model.ranks.group import C10D, Group, Message
@@ -124,8 +124,9 @@ def _pass(
     lengths_B: Tensor | None = None,
     rows: HeldRows | None = None,
     layers: int | None = None,
+    taps: Taps | None = None,
 ) -> Tensor:
-    """`Decoder.forward` by all processes."""
+    """`Decoder.forward` by all processes; hidden states are whole in each, so taps need nobody else."""
     cache, length = NO_CACHE, 0
     held: tuple[Tensor | None, ...] = (None, None, None)
     if rows is not None:
@@ -138,7 +139,9 @@ def _pass(
 
     def work() -> Tensor:
         ranks.group.send(Message(PASS, (cache, length, layers or 0), given))
-        return Decoder.forward(ranks.network, ids_BT, positions_BT, segments_BT, prefix_BT, lengths_B, rows, layers)
+        return Decoder.forward(
+            ranks.network, ids_BT, positions_BT, segments_BT, prefix_BT, lengths_B, rows, layers, taps
+        )
 
     return ranks.together(work)
 
