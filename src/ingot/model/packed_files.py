@@ -92,7 +92,7 @@ def read(path: Path | None) -> list[Item] | None:
 
 def in_huge_pages(size: int) -> Tensor:
     """Memory for so many bytes that begins with a huge page, where the system has such."""
-    memory = mmap.mmap(-1, size + HUGE)
+    memory = mmap.mmap(-1, size + HUGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # shared memory has small pages
     if hasattr(mmap, "MADV_HUGEPAGE"):
         memory.madvise(mmap.MADV_HUGEPAGE)
     whole = torch.frombuffer(memory, dtype=torch.uint8)

@@ -17,6 +17,7 @@ from typing import Protocol
 from ingot.core.errors import fail
 from ingot.infer.fused import FusedRunner
 from ingot.infer.runner import TorchRunner
+from ingot.infer.runners import make_runner
 from ingot.infer.scheduler import Reading
 from ingot.infer.sequence import Event, Sequence
 from ingot.infer.speculation.draft import Draft
@@ -127,15 +128,19 @@ def make_proposer(options: Speculation, runner: FusedRunner | TorchRunner, num_b
     return Proposer(Draft(runner, options.tokens, layers, shares=True), options.always)
 
 
-def _draft_runner(options: Speculation, runner: FusedRunner | TorchRunner, num_blocks: int) -> TorchRunner:
+def _draft_runner(
+    options: Speculation, runner: FusedRunner | TorchRunner, num_blocks: int
+) -> FusedRunner | TorchRunner:
+    """The smaller model, on the same kind of weights as the one that checks."""
     from ingot.adapt.load import load
 
     assert options.draft is not None
-    model = load(options.draft, str(runner.model.device))
+    weights = "dense" if runner.model.weights == "dense" else "int8"
+    model = load(options.draft, str(runner.model.device), weights=weights)
     sizes = (model.decoder.config.vocab_size, runner.network.config.vocab_size)
     if sizes[0] != sizes[1]:
         raise fail("draft-vocabulary", path=options.draft, found=sizes[0], expected=sizes[1])
-    return TorchRunner(model, num_blocks, 0, model.decoder.dtype)
+    return make_runner(model, num_blocks, 0, model.decoder.dtype)
 
 
 def _average(held: float | None, new: float) -> float:
