@@ -133,7 +133,7 @@ def over_http(folder: Path, weights: str, asked: Asked) -> dict[str, Any]:
         assert process.stdout is not None
         try:
             url = next(word for line in process.stdout for word in line.split() if word.startswith("http://"))
-            with httpx.Client(base_url=url.rstrip("/.,"), timeout=60) as client:
+            with httpx.Client(base_url=url.partition("/v1")[0].rstrip("/.,"), timeout=60) as client:
                 first_token_over_http(client, asked.ids(16))
                 starts.append(time.perf_counter() - began)
                 for _ in range(40):

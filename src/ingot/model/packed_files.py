@@ -16,6 +16,7 @@ import json
 import mmap
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -40,6 +41,7 @@ SMALL = 1 << 16
 
 HUGE = 1 << 21
 WORDS = 1 << 12
+AT_ONCE = 1 << 23
 
 Item = tuple[str, Tensor | PackedWeight]
 
@@ -104,13 +106,7 @@ def _mapped(path: Path, entries: list[TensorEntry]) -> Iterator[tuple[str, Tenso
     begin, end = entries[0].begin, max(entry.end for entry in entries if _is_packed(entry))
     memory = in_huge_pages(end - begin)
     with path.open("rb", buffering=0) as stream:
-        stream.seek(begin)
-        view = memoryview(memory.numpy().data)
-        while view:
-            count = stream.readinto(view)
-            if not count:
-                raise OSError("cut off")
-            view = view[count:]
+        _read_together(stream.fileno(), begin, memory)
         rest = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
     for entry in entries:
         if entry.end <= end:
@@ -124,6 +120,24 @@ def _mapped(path: Path, entries: list[TensorEntry]) -> Iterator[tuple[str, Tenso
             dtype = DTYPES[entry.dtype]
             count = (entry.end - entry.begin) // dtype.itemsize
             yield entry.name, torch.frombuffer(rest, dtype=dtype, count=count, offset=entry.begin).view(entry.shape)
+
+
+def _read_together(file: int, begin: int, memory: Tensor) -> None:
+    """Fill memory from a place of a file on, by all threads: the first touch of its pages takes longer than the read
+    where a virtual machine has to ask for them. Raises OSError for a file that ends early."""
+    view, size = memoryview(memory.numpy().data), memory.nbytes
+    share = -(-size // (torch.get_num_threads() * HUGE)) * HUGE
+
+    def work(first: int) -> None:
+        last = min(first + share, size)
+        while first < last:
+            count = os.preadv(file, [view[first : min(first + AT_ONCE, last)]], begin + first)
+            if not count:
+                raise OSError("cut off")
+            first += count
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(work, range(0, size, share)))
 
 
 def _is_packed(entry: TensorEntry) -> bool:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
 import orjson
 
 from ingot.core.errors import fail
 from ingot.core.progress import say
+
+if TYPE_CHECKING:
+    import httpx
 
 SECONDS = 600.0
 
@@ -42,6 +44,8 @@ def ask(url: str, model: str, prompt: str, *, max_tokens: int, chat: bool, key: 
     path = "/v1/chat/completions" if chat else "/v1/completions"
     asked: dict[str, Any] = {"messages": [{"role": "user", "content": prompt}]} if chat else {"prompt": prompt}
     body = {"model": model, **asked, "temperature": 0, "max_tokens": max_tokens}
+    import httpx  # a tenth of a second, which a server without a probe does not have to wait for
+
     with httpx.Client(base_url=url, headers=headers, timeout=SECONDS, trust_env=False) as client:
         streamed, seconds = _streamed(client, path, body)
         whole = _whole(client, path, body)
