@@ -2,6 +2,7 @@
 
 python benchmarks/figures.py quickstart runs/quickstart    # results/quickstart-DATE.json and both READMEs' tables
 python benchmarks/figures.py objectives runs/objectives    # the same for both pages about objectives
+python benchmarks/figures.py decode-0.5b benchmarks/results/decode-0.5b-DATE.json       # benchmarks/decode.py's
 python benchmarks/figures.py tune-defaults benchmarks/results/tune-defaults-DATE.json   # benchmarks/tune_defaults.py's
 """
 
@@ -224,7 +225,7 @@ DEFAULTS_NOTE = {
 
 
 def gather_defaults(run: Path) -> Result:
-    """What benchmarks/tune_defaults.py wrote holds all."""
+    """What the benchmark wrote holds all."""
     found: Result = json.loads(run.read_text())
     return found
 
@@ -251,7 +252,36 @@ def _defaults_row(method: str, one: Result) -> list[str]:
     return [f"`{method}`", trained, *losses, quality, told, *sizes, values]
 
 
+# ---- writing on a CPU
+
+SPEED_HEAD = {
+    "en": ("tokens a second", "1 text", "8 texts", "16 texts", "reading 512", "KL to the stored weights"),
+    "zh": ("每秒詞元數", "1 篇", "8 篇", "16 篇", "讀 512 個", "與原權重的 KL"),
+}
+SPEED_NOTE = {
+    "en": "Qwen2-0.5B's shape with random weights, {threads} threads; ingot's int8 reads {int8:.0%} of what memory "
+    "gives ({read:.1f} GB/s), its int4 {int4:.0%}. {date}, {hardware}.",
+    "zh": "Qwen2-0.5B 的形狀、隨機權重，{threads} 個執行緒；ingot 的 int8 達到記憶體讀取速度（{read:.1f} GB/s）的 "
+    "{int8:.0%}，int4 是 {int4:.0%}。{date}，{hardware}。",
+}
+
+
+def speed_block(result: Result, language: str) -> str:
+    rows = []
+    for name, found in result["sides"].items():
+        speeds = [f"{value:.1f}" for value in found["tokens_per_second"].values()]
+        rows.append([f"`{name}`", *speeds, f"{found['read_512_tokens_per_second']:.0f}", f"{found['gate']['kl']:.4f}"])
+    read = sum(limit["read_gb_s"] for limit in result["limits"]) / len(result["limits"])
+    shares = {
+        bits: side["packed_bytes"] * side["tokens_per_second"]["1"] / 1e9 / read
+        for bits, side in ((bits, result["sides"][f"ingot-{bits}"]) for bits in ("int8", "int4"))
+    }
+    note = SPEED_NOTE[language].format(read=read, **shares, **result)
+    return table(SPEED_HEAD[language], rows) + "\n" + note + "\n"
+
+
 FIGURES = {
+    "decode-0.5b": Figures(gather_defaults, speed_block, ("docs/generate.md", "docs/generate.zh-TW.md")),
     "quickstart": Figures(gather_quickstart, quickstart_block, ("README.md", "README.zh-TW.md")),
     "objectives": Figures(gather_objectives, objectives_block, ("docs/objectives.md", "docs/objectives.zh-TW.md")),
     "tune-defaults": Figures(gather_defaults, defaults_block, ("docs/tune.md", "docs/tune.zh-TW.md")),
