@@ -17,18 +17,30 @@ from ingot.serve.job import Job, Piece
 from ingot.serve.tools.call import Call
 from ingot.serve.tools.offer import Offer
 
+Part = str | tuple[int, Call]
+"""Text, or a complete call with its number in the choice."""
+
 
 @dataclass(frozen=True)
 class Delta:
-    """The next part of one choice. `logprobs`: the engine's record of each token in it, empty when none were asked;
-    `calls`: complete calls, each with its number in the choice; `incomplete`: it ended before it was of its form."""
+    """What comes next of one choice, texts and calls in order. `logprobs`: the engine's record of each token in it,
+    empty when none were asked; `incomplete`: it ended before it was of its form; `stop`: the stop string that ended
+    it."""
 
     choice: int
-    text: str
+    parts: list[Part]
     logprobs: list[TokenLogprobs] = field(default_factory=list)
     finish_reason: str | None = None
-    calls: list[tuple[int, Call]] = field(default_factory=list)
     incomplete: bool = False
+    stop: str | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(part for part in self.parts if isinstance(part, str))
+
+    @property
+    def calls(self) -> list[tuple[int, Call]]:
+        return [part for part in self.parts if not isinstance(part, str)]
 
 
 class Choice:
@@ -44,6 +56,7 @@ class Choice:
         self.num_cached = 0
         self.num_calls = 0
         self.finish_reason: str | None = None
+        self.stop: str | None = None
         self.is_cut = False  # ended here while the engine would go on
         self._sum = 0.0
         self._incomplete = False
@@ -59,18 +72,19 @@ class Choice:
 
     def push(self, pieces: list[Piece]) -> Delta | None:
         """What may be handed on after these pieces; None when that is nothing."""
-        text, self.opening = self.opening, ""
-        calls: list[tuple[int, Call]] = []
+        parts: list[Part] = []
+        _say(parts, self.opening)
+        self.opening = ""
         for piece in pieces:
             if self.finish_reason is None:
-                text += self._read(self._take(piece), calls)
+                self._read(self._take(piece), parts)
         released: list[TokenLogprobs] = []
         if self._guard is None or (self.finish_reason is not None and not self._changed()):
             released, self._held = self._held, []
-        if not text and not calls and not released and self.finish_reason is None:
+        if not parts and not released and self.finish_reason is None:
             return None
         incomplete = self.finish_reason is not None and self._incomplete
-        return Delta(self.index, text, released, self.finish_reason, calls, incomplete)
+        return Delta(self.index, parts, released, self.finish_reason, incomplete, self.stop)
 
     def _take(self, piece: Piece) -> str:
         """A piece's text as the guard lets it through."""
@@ -83,6 +97,7 @@ class Choice:
             self._sum += piece.logprobs.logprob
         self.num_cached = max(self.num_cached, piece.num_cached)
         self.finish_reason, self._incomplete = piece.finish_reason, piece.incomplete is True
+        self.stop = piece.stop
         mark = self._offer.hidden.get(piece.token_id) if self._offer and piece.token_id is not None else None
         text = piece.text + (mark or "")
         if self._guard is None:
@@ -95,33 +110,40 @@ class Choice:
             self.finish_reason = "content_filter" if self._blocked() else piece.finish_reason
         return text
 
-    def _read(self, text: str, calls: list[tuple[int, Call]]) -> str:
-        """The text that is no call; calls are added to `calls`."""
+    def _read(self, text: str, parts: list[Part]) -> None:
+        """Add what a text says to `parts`: text that is no call, and calls."""
         if self._parser is None or self._offer is None:
-            return text
+            _say(parts, text)
+            return
         found = self._parser.push(text)
         ended = self.finish_reason
         if ended is not None:
             found += self._parser.finish(ended == "stop")
-        said = ""
         for part in found:
             if isinstance(part, str):
-                said += part
+                _say(parts, part)
                 continue
-            calls.append((self.num_calls, part))
+            parts.append((self.num_calls, part))
             self.num_calls += 1
             if self._offer.single:
                 self.finish_reason, self.is_cut = "tool_calls", ended is None
-                return said
+                return
         if self.num_calls and ended == "stop":
             self.finish_reason = "tool_calls"
-        return said
 
     def _blocked(self) -> bool:
         return self._guard is not None and self._guard.verdict.action == "block"
 
     def _changed(self) -> bool:
         return self._guard is not None and self._guard.verdict.action in {"redact", "block"}
+
+
+def _say(parts: list[Part], text: str) -> None:
+    """Add text, to the text before it where there is one."""
+    if text and parts and isinstance(parts[-1], str):
+        parts[-1] += text
+    elif text:
+        parts.append(text)
 
 
 class Answer:

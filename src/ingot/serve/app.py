@@ -1,6 +1,6 @@
-"""The routes: OpenAI's and vLLM's, and what a supervisor asks.
+"""The routes: OpenAI's, vLLM's and Anthropic's, and what a supervisor asks.
 
-Bodies are read and checked here by hand rather than by the framework, because every refusal must have OpenAI's shape
+Bodies are read and checked by hand rather than by the framework, because every refusal must have the interface's shape
 and the size must be bounded while reading. Only application/json is taken: a web page cannot send that across origins
 without a preflight, and preflights are never answered.
 """
@@ -15,8 +15,9 @@ from starlette.exceptions import HTTPException
 from ingot.serve import texts
 from ingot.serve.errors import ApiError, refuse
 from ingot.serve.gate import Gate, Keys
-from ingot.serve.generation import generate
+from ingot.serve.generation import complete
 from ingot.serve.limits import LimitOptions
+from ingot.serve.messages import route
 from ingot.serve.metrics import Metrics
 from ingot.serve.openapi import document
 from ingot.serve.prepare import Served
@@ -42,10 +43,16 @@ class Api:
         return await read_body(request, self.limits.max_body, min(self.limits.request_timeout, BODY_SECONDS))
 
     async def chat(self, request: Request) -> Response:
-        return await generate(self, request, ChatBody)
+        return await complete(self, request, ChatBody)
 
     async def complete(self, request: Request) -> Response:
-        return await generate(self, request, CompletionBody)
+        return await complete(self, request, CompletionBody)
+
+    async def messages(self, request: Request) -> Response:
+        return await route.messages(self, request)
+
+    async def count_tokens(self, request: Request) -> Response:
+        return await route.count_tokens(self, request)
 
     async def embeddings(self, request: Request) -> Response:
         return await texts.embeddings(self, request)
@@ -97,6 +104,8 @@ def _application(api: Api) -> FastAPI:
     for path, handler in (
         ("/v1/chat/completions", api.chat),
         ("/v1/completions", api.complete),
+        ("/v1/messages", api.messages),
+        ("/v1/messages/count_tokens", api.count_tokens),
         ("/v1/embeddings", api.embeddings),
         ("/tokenize", api.tokenize),
         ("/detokenize", api.detokenize),
@@ -122,7 +131,7 @@ def _application(api: Api) -> FastAPI:
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     request.scope["state"]["error"] = error.kind.code
-    return error.response()
+    return error.response(request.url.path)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

@@ -1,4 +1,5 @@
-"""Every refusal of the server, in OpenAI's shape: {"error": {"message", "type", "param", "code"}}.
+"""Every refusal of the server, in OpenAI's shape: {"error": {"message", "type", "param", "code"}}; at /v1/messages and
+below in Anthropic's: {"type": "error", "error": {"type", "message", "details"}}.
 
 `raise refuse("http-unknown-model", param="model", ...)` anywhere below a route becomes the answer, or, once a stream
 has begun, its last event. The sentences live in messages/serve.yaml; status, type and OpenAI's code stand in KINDS.
@@ -82,15 +83,42 @@ KINDS = {
 }
 
 
-class ApiError(Exception):
-    """A refusal to send: `name` is its key in KINDS, `param` the request field it is about."""
+MESSAGES = "/v1/messages"
+"""The route that is Anthropic's, with everything below it."""
 
-    def __init__(self, name: str, param: str | None, headers: dict[str, str], message: str) -> None:
+ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+"""What Anthropic calls errors of these statuses; all others are `invalid_request_error`."""
+
+
+def is_anthropic(path: str) -> bool:
+    """Whether a path speaks Anthropic's interface."""
+    return path == MESSAGES or path.startswith(MESSAGES + "/")
+
+
+class ApiError(Exception):
+    """A refusal to send: `name` is its key in KINDS, `param` the request field it is about, `details` the other fields
+    of its sentence."""
+
+    def __init__(self, name: str, param: str | None, headers: dict[str, str], details: dict[str, Any]) -> None:
         super().__init__(name)
         self.name = name
         self.param = param
         self.headers = headers
-        self.message = message
+        self.details = details
+        self.message = text(name, param=param, **details)
+
+    def about(self, param: str) -> ApiError:
+        """The same refusal of a field that has another name where it was asked for."""
+        return ApiError(self.name, param, self.headers, self.details)
 
     @property
     def kind(self) -> Kind:
@@ -101,19 +129,25 @@ class ApiError(Exception):
         """Its name as a label of a metric."""
         return self.name.removeprefix("http-")
 
-    def body(self) -> bytes:
-        """The JSON object, for a response or for an event."""
+    def body(self, path: str = "") -> bytes:
+        """The JSON object, for a response or for an event, as it is written at a path."""
         kind = self.kind
+        if is_anthropic(path):
+            named = ANTHROPIC_TYPES.get(kind.status, "invalid_request_error")
+            details = {"error_code": kind.code, "param": self.param}
+            return orjson.dumps(
+                {"type": "error", "error": {"type": named, "message": self.message, "details": details}}
+            )
         error = {"message": self.message, "type": kind.type, "param": self.param, "code": kind.code}
         return orjson.dumps({"error": error})
 
-    def response(self) -> Response:
-        return Response(self.body(), self.kind.status, self.headers, "application/json")
+    def response(self, path: str) -> Response:
+        return Response(self.body(path), self.kind.status, self.headers, "application/json")
 
 
 def refuse(name: str, *, param: str | None = None, headers: dict[str, str] | None = None, **details: Any) -> ApiError:
     """The error to raise; `details` fill the fields of its sentence."""
-    return ApiError(name, param, headers or {}, text(name, param=param, **details))
+    return ApiError(name, param, headers or {}, details)
 
 
 def explain(error: ValidationError, known: list[str]) -> ApiError:
@@ -140,8 +174,8 @@ def explain_sampling(error: ValidationError, given: Iterable[str]) -> ApiError:
     return refuse("http-bad-sampling", param=min(named, key=reason.find, default=None), reason=reason)
 
 
-TRIED = re.compile(r"(literal|list|tuple|function-\w+)\[")
-"""How pydantic names one of several types that it tried."""
+TRIED = re.compile(r"(literal|list|tuple|function-\w+)\[|\{")
+"""How pydantic names one of several types that it tried; tags of ours stand in braces."""
 
 
 def _path(places: tuple[int | str, ...]) -> list[int | str]:

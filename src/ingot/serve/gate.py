@@ -18,17 +18,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ingot.core.errors import fail
 from ingot.core.progress import say, warn
-from ingot.serve.errors import ApiError, refuse
+from ingot.serve.errors import ApiError, is_anthropic, refuse
 from ingot.serve.metrics import Metrics
 from ingot.serve.worker import place
 
 OPEN_ROUTES = frozenset({"/health", "/ready"})
 """Answered without a key, for supervisors and load balancers."""
 
-WORK_ROUTES = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
+WORK_ROUTES = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/embeddings"})
 """Refused while the server drains, and written to the log one by one."""
 
-TEXT_ROUTES = frozenset({"/tokenize", "/detokenize", "/apply-template"})
+TEXT_ROUTES = frozenset({"/v1/messages/count_tokens", "/tokenize", "/detokenize", "/apply-template"})
 ROUTES = OPEN_ROUTES | WORK_ROUTES | TEXT_ROUTES | {"/v1/models", "/v1/models/{id}", "/metrics", "/openapi.json"}
 CLIENT_GONE = 499
 """The status counted for a request whose client left before an answer began; never sent."""
@@ -60,9 +60,10 @@ class Keys:
         self._digests.append(_digest(key))
         return key
 
-    def check(self, authorization: str | None) -> str:
-        """Whose key the header holds, in hexadecimal digits that do not tell the key. Raises ApiError."""
-        scheme, _, key = (authorization or "").partition(" ")
+    def check(self, authorization: str | None, plain: str | None = None) -> str:
+        """Whose key the headers hold, in hexadecimal digits that do not tell the key. `plain` (x-api-key) counts where
+        there is no `authorization`. Raises ApiError."""
+        scheme, _, key = (f"Bearer {plain or ''}" if authorization is None else authorization).partition(" ")
         challenge = {"www-authenticate": "Bearer"}
         if scheme.lower() != "bearer" or not key:
             raise refuse("http-missing-key", headers=challenge)
@@ -100,7 +101,9 @@ class Gate:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id.encode())]
+                names = [b"x-request-id", *([b"request-id"] if is_anthropic(scope["path"]) else [])]
+                told = [(name, request_id.encode()) for name in names]
+                message["headers"] = [*message.get("headers", []), *told]
             await send(message)
 
         await self._guarded(scope, receive, counting_send, lambda: status != CLIENT_GONE)
@@ -120,20 +123,18 @@ class Gate:
             await self.app(scope, receive, send)
         except ApiError as error:
             scope["state"]["error"] = error.kind.code
-            await error.response()(scope, receive, send)
+            await error.response(scope["path"])(scope, receive, send)
         except Exception as error:
             # Only the kind and place: the message may quote a prompt.
             warn("serve-unexpected", place=place(error))
             if not begun():
                 scope["state"]["error"] = refuse("http-unexpected").kind.code
-                await refuse("http-unexpected").response()(scope, receive, send)
+                await refuse("http-unexpected").response(scope["path"])(scope, receive, send)
 
     def _admit(self, scope: Scope) -> None:
         if self.keys is not None and scope["path"] not in OPEN_ROUTES:
-            headers = dict(scope["headers"])
-            authorization = headers.get(b"authorization")
-            shown = authorization.decode("utf-8", "surrogateescape") if authorization is not None else None
-            scope["state"]["tenant"] = self.keys.check(shown)
+            headers = {name: value.decode("utf-8", "surrogateescape") for name, value in scope["headers"]}
+            scope["state"]["tenant"] = self.keys.check(headers.get(b"authorization"), headers.get(b"x-api-key"))
         if self.draining and scope["path"] in WORK_ROUTES:
             raise refuse("http-draining", headers={"retry-after": "5", "connection": "close"})
 

@@ -1,15 +1,18 @@
-"""Chat and text completions: from the bytes of a request to the reply that runs it."""
+"""Every route that writes: from the bytes of a request to the reply that runs it."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fastapi import Request
 
 from ingot.serve.answer import Answer, Choice
 from ingot.serve.errors import refuse
+from ingot.serve.frames import Chunks, Frames
 from ingot.serve.job import Job
 from ingot.serve.prepare import Prepared, prepare
 from ingot.serve.schema import ChatBody, CompletionBody, SamplingBody, parse
@@ -20,19 +23,30 @@ if TYPE_CHECKING:
     from ingot.serve.app import Api
 
 
-async def generate(api: Api, request: Request, kind: type[SamplingBody]) -> Reply:
+Reader = Callable[[bytes], SamplingBody]
+"""Checks the bytes of a request."""
+Framer = Callable[["Api", SamplingBody, Prepared], Frames]
+"""Makes what an answer is framed by."""
+
+
+async def complete(api: Api, request: Request, kind: type[SamplingBody]) -> Reply:
+    """OpenAI's routes. Raises ApiError."""
+    return await generate(api, request, partial(parse, kind), _chunks)
+
+
+async def generate(api: Api, request: Request, read: Reader, framer: Framer) -> Reply:
     """Check a request, hand it to the engine, and return what sends its answer. Raises ApiError."""
     arrived = time.monotonic()
     raw = await api.read(request)
     # In a thread of its own: a long prompt takes a while to check and to encode.
-    body, prepared = await asyncio.to_thread(_prepare, api, kind, raw)
+    body, prepared = await asyncio.to_thread(_prepare, api, read, raw)
     job = _job(api, request, body, prepared, arrived)
     api.worker.submit(job)
-    return _reply(api, request, body, prepared, job)
+    return _reply(api, request, body, prepared, job, framer(api, body, prepared))
 
 
-def _prepare(api: Api, kind: type[SamplingBody], raw: bytes) -> tuple[SamplingBody, Prepared]:
-    body = parse(kind, raw)
+def _prepare(api: Api, read: Reader, raw: bytes) -> tuple[SamplingBody, Prepared]:
+    body = read(raw)
     return body, prepare(body, api.served)
 
 
@@ -52,7 +66,7 @@ def _job(api: Api, request: Request, body: SamplingBody, prepared: Prepared, arr
     return job
 
 
-def _reply(api: Api, request: Request, body: SamplingBody, prepared: Prepared, job: Job) -> Reply:
+def _reply(api: Api, request: Request, body: SamplingBody, prepared: Prepared, job: Job, frames: Frames) -> Reply:
     written = body.num_answers
     echo = isinstance(body, CompletionBody) and body.echo
     openings = [prompt.text if echo else "" for prompt in prepared.prompts for _ in range(written)]
@@ -62,9 +76,7 @@ def _reply(api: Api, request: Request, body: SamplingBody, prepared: Prepared, j
     ]
     answer = Answer(job, choices, lambda choice, reason: api.worker.cancel(job, reason, choice))
     num_prompt = sum(len(prompt.ids) for prompt in prepared.prompts)
-    shape = _shape(api, body, prepared)
-    headers = prepared.headers
-    plan = Plan(shape, bool(body.stream), body.usage_in_stream, num_prompt, written, body.n or 1, headers)
+    plan = Plan(frames, bool(body.stream), num_prompt, written, body.n or 1, prepared.headers)
 
     def ended(reason: str) -> None:
         api.worker.cancel(job, reason)
@@ -75,6 +87,10 @@ def _reply(api: Api, request: Request, body: SamplingBody, prepared: Prepared, j
 
     reply = Reply(answer, plan, api.limits.queue_timeout, ended)
     return reply
+
+
+def _chunks(api: Api, body: SamplingBody, prepared: Prepared) -> Chunks:
+    return Chunks(_shape(api, body, prepared), body.usage_in_stream)
 
 
 def _shape(api: Api, body: SamplingBody, prepared: Prepared) -> Shape:

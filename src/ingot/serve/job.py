@@ -18,7 +18,7 @@ class Piece:
     """What one step did for one sequence. `token_id` is None when no token was made (a cancelled sequence);
     `num_cached`: prompt tokens that came from the cache; `prompt_logprobs`: of every token of the prompt, told with the
     first of the answer where they were asked for; `incomplete`: whether the text is less yet than what it is asked to
-    be."""
+    be; `stop`: the text that ended it, where one was asked for and came."""
 
     choice: int
     token_id: int | None
@@ -28,6 +28,7 @@ class Piece:
     num_cached: int = 0
     prompt_logprobs: list[TokenLogprobs | None] | None = None
     incomplete: bool | None = None
+    stop: str | None = None
 
 
 @dataclass(eq=False)

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ingot.serve.errors import KINDS
+from ingot.serve.errors import KINDS, is_anthropic
+from ingot.serve.messages.schema import CountBody, MessagesBody
 from ingot.serve.schema import (
     ChatBody,
     CompletionBody,
@@ -31,13 +32,15 @@ WORK = (429, 503, 504)
 POSTS: dict[str, tuple[type[BaseModel], str, tuple[int, ...]]] = {
     "/v1/chat/completions": (ChatBody, "ChatCompletion", (404, *BODY, *WORK)),
     "/v1/completions": (CompletionBody, "Completion", (404, *BODY, *WORK)),
+    "/v1/messages": (MessagesBody, "Message", (404, *BODY, *WORK)),
+    "/v1/messages/count_tokens": (CountBody, "TokenCount", (404, *BODY)),
     "/v1/embeddings": (EmbeddingBody, "Embeddings", (404, *BODY, *WORK)),
     "/tokenize": (TokenizeBody, "Tokens", (404, *BODY)),
     "/detokenize": (DetokenizeBody, "Prompt", (404, *BODY)),
     "/apply-template": (TemplateBody, "Prompt", (404, *BODY)),
 }
 """Route -> body, schema of the answer, statuses of refusals."""
-STREAMED = ("/v1/chat/completions", "/v1/completions")
+STREAMED = ("/v1/chat/completions", "/v1/completions", "/v1/messages")
 
 GETS: dict[str, tuple[str, tuple[int, ...]]] = {
     "/v1/models": ("Models", ()),
@@ -60,8 +63,9 @@ def document(model: str, *, needs_key: bool) -> dict[str, Any]:
     made: dict[str, Any] = {"openapi": "3.1.0", "info": {"title": "ingot", "version": "1"}, "paths": paths}
     components: dict[str, Any] = {"schemas": schemas}
     if needs_key:
-        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        made["security"] = [{"key": []}]
+        plain = {"type": "apiKey", "in": "header", "name": "x-api-key"}
+        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}, "plain_key": plain}
+        made["security"] = [{"key": []}, {"plain_key": []}]
         for path in ("/health", "/ready"):
             paths[path]["get"]["security"] = []
     return {**made, "components": components}
@@ -75,10 +79,11 @@ def _post(path: str, schemas: dict[str, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {JSON: {"schema": _ref(answer)}}
     if path in STREAMED:
         content[EVENTS] = {"schema": {"type": "string"}}
+    refusals = _refusals((*ALWAYS, *statuses), "MessagesError" if is_anthropic(path) else "Error")
     return {
         "operationId": _name(path),
         "requestBody": {"required": True, "content": {JSON: {"schema": _ref(body.__name__)}}},
-        "responses": {"200": {"description": "the answer", "content": content}, **_refusals((*ALWAYS, *statuses))},
+        "responses": {"200": {"description": "the answer", "content": content}, **refusals},
     }
 
 
@@ -95,12 +100,12 @@ def _get(path: str) -> dict[str, Any]:
     }
 
 
-def _refusals(statuses: tuple[int, ...]) -> dict[str, Any]:
+def _refusals(statuses: tuple[int, ...], schema: str = "Error") -> dict[str, Any]:
     """Each status with the codes that errors have there."""
     found: dict[str, Any] = {}
     for status in sorted(statuses):
         codes = sorted({kind.code for kind in KINDS.values() if kind.status == status and kind.code})
-        found[str(status)] = {"description": ", ".join(codes), "content": {JSON: {"schema": _ref("Error")}}}
+        found[str(status)] = {"description": ", ".join(codes), "content": {JSON: {"schema": _ref(schema)}}}
     return found
 
 

@@ -106,8 +106,8 @@ def prepare(body: SamplingBody, served: Served) -> Prepared:
     checker = Checker(served.guard)
     offered: Offer | None = None
     if isinstance(body, ChatBody):
-        offered = offer(body, served.tokenizer)
-        prompts, where = [_chat_prompt(body, served, checker)], "messages"
+        prompt, offered = chat_prompt(body, served, checker)
+        prompts, where = [prompt], "messages"
     else:
         assert isinstance(body, CompletionBody)
         prompts, where = [text_prompt(prompt, served, checker, "prompt") for prompt in body.prompt], "prompt"
@@ -137,12 +137,14 @@ def _check_form(body: SamplingBody, served: Served) -> None:
         raise refuse("http-bad-form", param=field, reason=str(error)) from None
 
 
-def _chat_prompt(body: ChatBody, served: Served, checker: Checker) -> Given:
+def chat_prompt(body: ChatBody, served: Served, checker: Checker) -> tuple[Given, Offer | None]:
+    """A conversation as the model reads it, and what its answer may call. Raises ApiError."""
+    offered = offer(body, served.tokenizer)
     talk = Conversation.of(
         body.messages, body.offered, body.add_generation_prompt, body.continue_final_message, checker
     )
     prompt = talk.ids(served.reader, served.tokenizer)
-    return Given(prompt.ids, prompt.prefix)
+    return Given(prompt.ids, prompt.prefix), offered
 
 
 def text_prompt(prompt: str | list[int], served: Served, checker: Checker, param: str) -> Given:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import time
 import uuid
 from dataclasses import dataclass, field
+from itertools import groupby
 from math import isnan
 from typing import Any
 
 from ingot.infer.sequence import TokenLogprobs
-from ingot.serve.answer import Delta
+from ingot.serve.answer import Delta, Part
 from ingot.serve.tools.call import Call
 from ingot.text.tokenizer import Tokenizer
 
@@ -40,17 +41,33 @@ class Head:
 class Grown:
     """One whole choice, put together from its deltas."""
 
-    text: str = ""
+    parts: list[Part] = field(default_factory=list)
     logprobs: list[TokenLogprobs] = field(default_factory=list)
-    calls: list[Call] = field(default_factory=list)
     finish_reason: str | None = None
     incomplete: bool = False
+    stop: str | None = None
 
     def add(self, delta: Delta) -> None:
-        self.text += delta.text
+        self.parts += delta.parts
         self.logprobs += delta.logprobs
-        self.calls += [call for _, call in delta.calls]
-        self.finish_reason, self.incomplete = delta.finish_reason, delta.incomplete
+        self.finish_reason, self.incomplete, self.stop = delta.finish_reason, delta.incomplete, delta.stop
+
+    @property
+    def blocks(self) -> list[str | Call]:
+        """Its texts and calls in order, as few as there can be."""
+        found: list[str | Call] = []
+        for said, group in groupby(self.parts, key=lambda part: isinstance(part, str)):
+            items = list(group)
+            found += ["".join(map(str, items))] if said else [part[1] for part in items if not isinstance(part, str)]
+        return found
+
+    @property
+    def text(self) -> str:
+        return "".join(part for part in self.parts if isinstance(part, str))
+
+    @property
+    def calls(self) -> list[Call]:
+        return [part[1] for part in self.parts if not isinstance(part, str)]
 
 
 class ChatShape:
@@ -173,13 +190,3 @@ class TextShape:
 
 
 Shape = ChatShape | TextShape
-
-
-def usage(num_prompt: int, num_cached: int, num_completion: int) -> dict[str, Any]:
-    """Tokens of a request: every prompt once, how many of these were taken from the cache, and all that was made."""
-    return {
-        "prompt_tokens": num_prompt,
-        "completion_tokens": num_completion,
-        "total_tokens": num_prompt + num_completion,
-        "prompt_tokens_details": {"cached_tokens": num_cached},
-    }

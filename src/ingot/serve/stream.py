@@ -2,7 +2,7 @@
 
 One place watches for everything that can end a request early: the client going away (the slots are freed at once),
 the time limit, an abort, a failed engine. Before the first byte such an end is an HTTP status; after it, it is a
-`data: {"error": ...}` event without [DONE], because a client cannot tell a cut stream from a finished one otherwise.
+event instead of the usual end, because a client cannot tell a cut stream from a finished one otherwise.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from ingot.serve.answer import Answer, Delta
+from ingot.serve.answer import Answer
 from ingot.serve.errors import ApiError, refuse
-from ingot.serve.shape import Grown, Shape, usage
+from ingot.serve.frames import Counts, Frames
+from ingot.serve.shape import Grown
 
 EVENT_STREAM = {
     "content-type": "text/event-stream; charset=utf-8",
@@ -33,12 +34,11 @@ LAST_WORDS_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Plan:
-    """How to answer: the shape, streamed or not, with usage in the stream or not, prompt tokens, answers written to
-    each prompt and shown of them, extra headers."""
+    """How to answer: framed how, streamed or not, prompt tokens, answers written to each prompt and shown of them,
+    extra headers."""
 
-    shape: Shape
+    frames: Frames
     stream: bool
-    stream_usage: bool
     num_prompt: int
     num_written: int
     num_shown: int
@@ -86,10 +86,7 @@ class Reply(Response):
         async for deltas in self.answer.deltas():
             for delta in deltas:
                 grown[delta.choice].add(delta)
-        shape = self.plan.shape
-        shown = [grown[index] for index in self._shown()]
-        choices = [shape.whole(index, choice) for index, choice in enumerate(shown)]
-        body = shape.whole_head | {"choices": choices, "usage": self._usage()}
+        body = self.plan.frames.whole([grown[index] for index in self._shown()], self._counts())
         self.begun = True
         await Response(orjson.dumps(body), 200, self.plan.headers, "application/json")(scope, receive, send)
 
@@ -107,29 +104,17 @@ class Reply(Response):
         async for deltas in self.answer.deltas():
             if not self.begun:
                 await self._begin(send)
-            await _send_body(send, b"".join(self._event(choice) for delta in deltas for choice in self._chunks(delta)))
-        last = self._event(None) if self.plan.stream_usage else b""
-        await _send_body(send, last + b"data: [DONE]\n\n", more=False)
-
-    def _chunks(self, delta: Delta) -> list[dict[str, Any]]:
-        return self.plan.shape.chunks(delta)
+            await _send_body(send, b"".join(map(self.plan.frames.part, deltas)))
+        await _send_body(send, self.plan.frames.end(self._counts()), more=False)
 
     async def _begin(self, send: Send) -> None:
         headers = [(name.encode(), value.encode()) for name, value in (EVENT_STREAM | self.plan.headers).items()]
         self.begun = True
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        openings = [self.plan.shape.opening(choice.index) for choice in self.answer.choices]
-        await _send_body(send, b"".join(self._event(opening) for opening in openings if opening is not None))
+        await _send_body(send, self.plan.frames.begin(len(self.answer.choices), self._counts()))
 
-    def _event(self, choice: dict[str, Any] | None) -> bytes:
-        """One server-sent event; None stands for the one that carries usage."""
-        chunk = self.plan.shape.chunk_head | {"choices": [] if choice is None else [choice]}
-        if self.plan.stream_usage:
-            chunk["usage"] = self._usage() if choice is None else None
-        return b"data: " + orjson.dumps(chunk) + b"\n\n"
-
-    def _usage(self) -> dict[str, Any]:
-        return usage(self.plan.num_prompt, self.num_cached, self.answer.num_tokens)
+    def _counts(self) -> Counts:
+        return Counts(self.plan.num_prompt, self.num_cached, self.answer.num_tokens)
 
     @property
     def num_cached(self) -> int:
@@ -139,10 +124,11 @@ class Reply(Response):
     async def _refuse(self, error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
         if not self.begun:
             error.headers = error.headers | self.plan.headers
-            await error.response()(scope, receive, send)
+            await error.response(scope["path"])(scope, receive, send)
             return
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(_send_body(send, b"data: " + error.body() + b"\n\n", more=False), LAST_WORDS_SECONDS)
+            last = self.plan.frames.failed(error)
+            await asyncio.wait_for(_send_body(send, last, more=False), LAST_WORDS_SECONDS)
 
 
 async def _send_body(send: Send, body: bytes, *, more: bool = True) -> None:

@@ -330,7 +330,7 @@ class Worker:
                 scored, own.prompt_logprobs = own.prompt_logprobs, None
                 piece = Piece(
                     choice, event.token_id, event.text, event.logprobs, event.finish_reason, own.num_hit, scored,
-                    own.incomplete,
+                    own.incomplete, own.stop_reason if isinstance(own.stop_reason, str) else None,
                 )  # fmt: skip
                 self._batch.append((job, piece))
 

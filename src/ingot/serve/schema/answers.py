@@ -44,10 +44,28 @@ _CALL = _object(id=TEXT, type={"const": "function"}, function=_object(name=TEXT,
 _MESSAGE = _object(
     role={"const": "assistant"}, content=_or_null(TEXT), refusal={"type": "null"}, tool_calls_=_list(_CALL)
 )
+_BLOCKS = (
+    _object(type={"const": "text"}, text=TEXT),
+    _object(type={"const": "tool_use"}, id=TEXT, name=TEXT, input={"type": "object"}),
+)
+_STOPPED = {"enum": ["end_turn", "max_tokens", "stop_sequence", "tool_use", "refusal"]}
+_ERROR_DETAILS = _object(error_code=_or_null(TEXT), param=_or_null(TEXT))
 _MODEL = _object(id=TEXT, object={"const": "model"}, created=WHOLE, owned_by=TEXT, max_model_len=WHOLE)
 
 SCHEMAS: dict[str, Any] = {
     "Error": _object(error=_object(message=TEXT, type=TEXT, param=_or_null(TEXT), code=_or_null(TEXT))),
+    "MessagesError": _object(type={"const": "error"}, error=_object(type=TEXT, message=TEXT, details=_ERROR_DETAILS)),
+    "Message": _object(
+        id=TEXT,
+        type={"const": "message"},
+        role={"const": "assistant"},
+        model=TEXT,
+        content=_list({"anyOf": [*_BLOCKS]}),
+        stop_reason=_STOPPED,
+        stop_sequence=_or_null(TEXT),
+        usage=_object(input_tokens=WHOLE, output_tokens=WHOLE, cache_read_input_tokens=WHOLE),
+    ),
+    "TokenCount": _object(input_tokens=WHOLE),
     "ChatCompletion": _object(
         **_IDENTITY,
         object={"const": "chat.completion"},

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import orjson
 from pydantic import ValidationError
@@ -17,8 +18,9 @@ from ingot.serve.schema.refused import REFUSED, without_refused
 B = TypeVar("B", bound=Body)
 
 
-def parse(kind: type[B], raw: bytes) -> B:
-    """A checked body. Raises ApiError naming the field."""
+def parse(kind: type[B], raw: bytes, refused: Mapping[str, tuple[Any, ...]] = REFUSED) -> B:
+    """A checked body; `refused`: what the route's interface has and the server has not. Raises ApiError naming the
+    field."""
     try:
         content = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -27,9 +29,9 @@ def parse(kind: type[B], raw: bytes) -> B:
         raise refuse("http-not-object", found=type(content).__name__)
     known = frozenset(kind.model_fields)
     try:
-        body = kind.model_validate(without_refused(content, known))
+        body = kind.model_validate(without_refused(content, known, refused))
     except ValidationError as error:
-        raise explain(error, [*known, *REFUSED]) from None
+        raise explain(error, [*known, *refused]) from None
     if isinstance(body, SamplingBody):
         _check_pairs(body)
     return body

@@ -1,4 +1,4 @@
-"""Fields of OpenAI's and vLLM's interfaces that this server has no honest meaning for.
+"""Fields of OpenAI's, vLLM's and Anthropic's interfaces that this server has no honest meaning for.
 
 Each stands with the values that ask for what happens anyway and may therefore be sent; null always may. Fields that one
 route takes and another does not are refused on the other by the same list.
@@ -6,6 +6,7 @@ route takes and another does not are refused on the other by the same list.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ingot.serve.errors import refuse
@@ -57,13 +58,32 @@ REFUSED: dict[str, tuple[Any, ...]] = {
     "verbosity": (),
     "web_search_options": (),
 }
-"""Field -> the values that ask for what happens anyway."""
+"""Field of OpenAI's routes and vLLM's -> the values that ask for what happens anyway."""
+
+MESSAGES_REFUSED: dict[str, tuple[Any, ...]] = {
+    "cache_control": ({"type": "ephemeral"}, {"type": "ephemeral", "ttl": "5m"}),
+    "container": (),
+    "context_management": ({}, {"edits": []}),
+    "diagnostics": (),
+    "inference_geo": (),
+    "mcp_servers": ([],),
+    "output_config": ({},),
+    "output_format": (),
+    "service_tier": ("auto", "standard_only"),
+    "speed": ("standard",),
+    "thinking": ({"type": "disabled"},),
+    "user_profile_id": (),
+    "workspace_id": (),
+}
+"""The same of Anthropic's. Prefixes of prompts are cached whether or not `cache_control` asks for it."""
 
 
-def without_refused(content: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
+def without_refused(
+    content: dict[str, Any], known: frozenset[str], refused: Mapping[str, tuple[Any, ...]]
+) -> dict[str, Any]:
     """The body without what asks for nothing; `known`: fields that the route has itself. Raises ApiError."""
-    for name in sorted(content.keys() & REFUSED.keys() - known):
-        harmless = (None, *REFUSED[name])
+    for name in sorted(content.keys() & refused.keys() - known):
+        harmless = (None, *refused[name])
         if not any(type(content[name]) is type(value) and content[name] == value for value in harmless):
             raise refuse("http-unsupported-field", param=name)
-    return {name: value for name, value in content.items() if name in known or name not in REFUSED}
+    return {name: value for name, value in content.items() if name in known or name not in refused}
