@@ -14,6 +14,7 @@ from ingot.core.options import Options
 from ingot.infer.scheduler import Counters
 from ingot.serve.errors import KINDS
 from ingot.serve.limits import LimitOptions
+from ingot.serve.messages.schema import CountBody, MessagesBody
 from ingot.serve.metrics import GAUGES, Metrics
 from ingot.serve.schema import (
     ChatBody,
@@ -62,12 +63,22 @@ def test_option_table(language: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_fields_and_error_codes(page: str) -> None:
     text = (DOCS / page).read_text(encoding="utf-8")
     controls = (DOCS / page.replace("serve", "generate")).read_text(encoding="utf-8").replace("-", "_")
-    for kind in (ChatBody, CompletionBody, EmbeddingBody, TokenizeBody, DetokenizeBody, TemplateBody):
+    bodies = (
+        ChatBody,
+        CompletionBody,
+        MessagesBody,
+        CountBody,
+        EmbeddingBody,
+        TokenizeBody,
+        DetokenizeBody,
+        TemplateBody,
+    )
+    for kind in bodies:
         for name in kind.model_fields:
             assert f"`{name}" in text or f"`__{name}" in controls or f"`{name}" in controls, name
-    for kind in KINDS.values():
+    for error in KINDS.values():
         line = next(
-            line for line in text.splitlines() if f"`{kind.code}`" in line and line.startswith(f"| {kind.status}")
+            line for line in text.splitlines() if f"`{error.code}`" in line and line.startswith(f"| {error.status}")
         )
         assert line
 

@@ -1,4 +1,4 @@
-"""What is refused before a model sees it, always in OpenAI's shape; and that nothing leaks into logs."""
+"""What is refused before a model sees it, in OpenAI's or Anthropic's shape; and that nothing leaks into logs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from serving import HELLO, Running, ScriptedEngine, running, until
 
 from ingot import IngotError
+from ingot.serve.errors import ANTHROPIC_TYPES
 from ingot.serve.gate import Keys
 from ingot.serve.limits import LimitOptions
 from ingot.serve.schema import REFUSED, ChatBody, CompletionBody
@@ -23,7 +24,8 @@ from ingot.text.tokenizer import Tokenizer
 
 GOOD = {"model": "tiny", "messages": HELLO}
 ROUTES = ("/v1/chat/completions", "/v1/completions")
-EVERY = (*ROUTES, "/v1/embeddings", "/tokenize", "/detokenize", "/apply-template")
+ANTHROPIC = ("/v1/messages", "/v1/messages/count_tokens")
+EVERY = (*ROUTES, *ANTHROPIC, "/v1/embeddings", "/tokenize", "/detokenize", "/apply-template")
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +38,23 @@ def send(server: Running, content: bytes, path: str = ROUTES[0], **headers: str)
     with server.client as client:
         response = client.post(path, content=content, headers={"content-type": "application/json", **headers})
     body = response.json()
+    if path in ANTHROPIC:
+        return response.status_code, in_openai_shape(response.status_code, body)
     assert set(body) == {"error"}
     assert set(body["error"]) == {"message", "type", "param", "code"}
     return response.status_code, body["error"]
+
+
+def in_openai_shape(status: int, body: dict[str, Any]) -> dict[str, Any]:
+    """An error of Anthropic's routes, after a look at its shape."""
+    assert set(body) == {"type", "error"}
+    assert body["type"] == "error"
+    error = body["error"]
+    assert set(error) == {"type", "message", "details"}
+    assert error["type"] == ANTHROPIC_TYPES.get(status, "invalid_request_error")
+    details = error["details"]
+    return {"message": error["message"], "type": "invalid_request_error", "param": details["param"],
+            "code": details["error_code"]}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -112,7 +128,9 @@ def test_twenty_megabytes_are_refused_by_the_default_limit(tokenizer: Tokenizer,
                 except httpx.WriteError:
                     continue  # the server had answered and closed before all was sent
                 assert response.status_code == 413
-                assert response.json()["error"]["code"] == "request_too_large"
+                body = response.json()
+                error = in_openai_shape(413, body) if path in ANTHROPIC else body["error"]
+                assert error["code"] == "request_too_large"
         assert server.chat().status_code == 200
 
 

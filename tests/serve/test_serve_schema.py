@@ -58,11 +58,16 @@ def test_every_status_of_an_error_stands_with_a_route(server: Running) -> None:
     assert told == {(kind.status, kind.code) for kind in KINDS.values()}
 
 
+SYSTEM = [{"type": "text", "text": "be kind", "cache_control": {"type": "ephemeral"}}]
+TOOLS_OF_MESSAGES = [{"name": tool["function"]["name"], "input_schema": {"type": "object"}} for tool in TOOLS]
 ANSWERS: list[tuple[str, dict[str, Any], str]] = [
     ("/v1/chat/completions", {"messages": HELLO}, "ChatCompletion"),
     ("/v1/chat/completions", {"messages": HELLO, "tools": TOOLS, "n": 2}, "ChatCompletion"),
     ("/v1/chat/completions", {"messages": HELLO, "logprobs": True, "top_logprobs": 2}, "ChatCompletion"),
     ("/v1/completions", {"prompt": ["a", "b"], "logprobs": 2}, "Completion"),
+    ("/v1/messages", {"messages": HELLO, "max_tokens": 5}, "Message"),
+    ("/v1/messages", {"messages": HELLO, "max_tokens": 999, "system": SYSTEM, "tools": TOOLS_OF_MESSAGES}, "Message"),
+    ("/v1/messages/count_tokens", {"messages": [{"role": "user", "content": SYSTEM}]}, "TokenCount"),
     ("/v1/embeddings", {"input": "a"}, "Embeddings"),
     ("/v1/embeddings", {"input": "a", "encoding_format": "base64"}, "Embeddings"),
     ("/tokenize", {"prompt": "a", "return_token_strs": True}, "Tokens"),
@@ -79,7 +84,7 @@ def test_answers_and_errors_fit_their_schemas(server: Running, path: str, body: 
     assert fits(found, schema, answer.json())
     assert not fits(found, schema, {**answer.json(), "more": 1})
     refused = server.post(path, {"model": "tiny", **body, "nope": 1})
-    assert fits(found, "Error", refused.json())
+    assert fits(found, "MessagesError" if path.startswith("/v1/messages") else "Error", refused.json())
 
 
 def test_bodies_of_the_tests_fit_the_document(server: Running) -> None:
@@ -108,7 +113,8 @@ def test_the_document_names_the_model_and_what_messages_need(server: Running) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("method_path", [
     "POST /v1/chat/completions", "POST /v1/completions", "POST /v1/embeddings", "POST /tokenize", "POST /detokenize",
-    "POST /apply-template", "GET /v1/models", "GET /v1/models/{name}", "GET /health", "GET /ready", "GET /metrics",
+    "POST /apply-template", "POST /v1/messages", "POST /v1/messages/count_tokens",
+    "GET /v1/models", "GET /v1/models/{name}", "GET /health", "GET /ready", "GET /metrics",
 ])  # fmt: skip
 def test_schemathesis(server: Running, method_path: str, tmp_path: Path) -> None:
     """Requests that fit the schema are answered or refused as the document says; those that do not are refused."""
