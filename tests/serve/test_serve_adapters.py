@@ -55,6 +55,8 @@ def test_each_name_is_answered_by_its_adapter(tmp_path: Path, tokenizer_dir: Pat
     finally:
         process.terminate()
         assert process.wait(30) == 0
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 @pytest.mark.parametrize("given", ["a", "=b", "a=", "a=x,a=y"])

@@ -146,7 +146,7 @@ def test_running_answers_go_on_beside_vectors(tokenizer: Tokenizer) -> None:
 def test_an_embedding_request_that_leaves_or_is_late_frees_its_place(tokenizer: Tokenizer) -> None:
     gate = threading.Event()
 
-    def slow(rows: Any, normalize: bool) -> Iterator[Any]:
+    def slow(rows: Any, normalize: bool, adapters: Any) -> Iterator[Any]:
         for place in range(len(rows)):
             gate.wait(5)
             yield [place], [[0.0]]

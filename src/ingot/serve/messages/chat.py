@@ -43,7 +43,8 @@ def chat_body(body: CountBody) -> ChatBody:
         asked |= _choice(body.tool_choice, has_tools=bool(body.tools))
     if isinstance(body, MessagesBody):
         asked |= _controls(body)
-    return ChatBody.model_validate({name: value for name, value in asked.items() if value is not None})
+    found: ChatBody = ChatBody.model_validate({name: value for name, value in asked.items() if value is not None})
+    return found
 
 
 def _controls(body: MessagesBody) -> dict[str, Any]:

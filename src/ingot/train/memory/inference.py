@@ -35,9 +35,9 @@ class Writing:
     peak: float
 
 
-def rehearse_writing(config: ModelConfig, slots: int, length: int) -> Writing:
+def rehearse_writing(config: ModelConfig, slots: int, length: int, room: int) -> Writing:
     """Texts of `length` tokens, prompt and answer together; of an encoder-decoder, source and answer each. An encoder
-    reads one such text."""
+    reads one such text. `room`: tokens of each that the cache takes memory for, which a card gives all at once."""
     alone = Evenly(getattr(config, "experts", 1))
     with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), alone, Storages() as storages:
         network = make_network(plain_positions(config)).eval()
@@ -46,8 +46,8 @@ def rehearse_writing(config: ModelConfig, slots: int, length: int) -> Writing:
         if isinstance(network, Encoder):
             network.head(network(_ids(1, length)))
             return Writing(weights, 0.0, storages.peak)
-        cache = _filled(config, slots, length)
-        sources = _filled(config, slots, length) if isinstance(network, EncoderDecoder) else None
+        cache = _filled(config, slots, room)
+        sources = _filled(config, slots, room) if isinstance(network, EncoderDecoder) else None
         held = storages.now - weights
         _read(network, cache, length)
         _write(network, cache, sources, slots, length)

@@ -101,7 +101,7 @@ def off_the_device(setting: Setting, step: Step) -> Step:
 
 def inference(config: ModelConfig, slots: int, length: int, device: Device, process: float) -> Needs:
     """The peak of writing `slots` texts of `length` tokens each at once in float32: the cache stands under `states`."""
-    found = rehearse_writing(config, slots, length)
+    found = rehearse_writing(config, slots, length, config.max_length if device == "cuda" else length)
     rest = found.peak - found.weights - found.cache
     heap = CUDA_SLACK if device == "cuda" else WRITING_HEAP * found.peak
     return Needs(found.weights, 0.0, found.cache, rest, heap, process)
