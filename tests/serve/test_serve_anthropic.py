@@ -47,7 +47,9 @@ def shown(message: Any) -> list[Any]:
 
 
 def test_create(client: Any) -> None:
-    answer = client.messages.create(**ASKED, system="be kind", metadata={"user_id": "u"}, temperature=0.5)
+    answer = client.messages.create(
+        **ASKED, system="be kind", metadata={"user_id": "u"}, extra_body={"temperature": 0.5}
+    )
     assert [(block.type, block.text) for block in answer.content] == [("text", SCRIPT)]
     assert (answer.type, answer.role, answer.stop_reason, answer.stop_sequence) == (
         "message", "assistant", "end_turn", None
@@ -140,7 +142,7 @@ def test_count_tokens(client: Any, caller: tuple[Any, ScriptedEngine]) -> None:
 def test_classes_of_errors(client: Any, server: Running) -> None:
     cases: list[tuple[Any, dict[str, Any], str, str]] = [
         (anthropic.NotFoundError, {"model": "other"}, "not_found_error", "model_not_found"),
-        (anthropic.BadRequestError, {"temperature": 9}, "invalid_request_error", "invalid_value"),
+        (anthropic.BadRequestError, {"extra_body": {"temperature": 9}}, "invalid_request_error", "invalid_value"),
         (anthropic.BadRequestError, {"thinking": {"type": "enabled", "budget_tokens": 1024}}, "invalid_request_error",
          "unsupported_parameter"),
         (anthropic.BadRequestError, {"tools": [TOOL]}, "invalid_request_error", "invalid_value"),
