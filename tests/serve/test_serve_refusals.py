@@ -128,8 +128,8 @@ def test_twenty_megabytes_are_refused_by_the_default_limit(tokenizer: Tokenizer,
                 except httpx.WriteError:
                     continue  # the server had answered and closed before all was sent
                 assert response.status_code == 413
-                body = response.json()
-                error = in_openai_shape(413, body) if path in ANTHROPIC else body["error"]
+                told = response.json()
+                error = in_openai_shape(413, told) if path in ANTHROPIC else told["error"]
                 assert error["code"] == "request_too_large"
         assert server.chat().status_code == 200
 
