@@ -24,7 +24,9 @@ def qwen(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def server(qwen: Tokenizer) -> Iterator[Running]:
-    with running(ScriptedEngine(qwen, LOOKED), qwen, slots=8, waiting=256, max_length=4000) as found:
+    with running(
+        ScriptedEngine(qwen, LOOKED), qwen, slots=8, waiting=256, max_length=4000, max_body=2_000_000
+    ) as found:
         yield found
 
 
@@ -119,8 +121,10 @@ def test_the_document_names_the_model_and_what_messages_need(server: Running) ->
 def test_schemathesis(server: Running, method_path: str, tmp_path: Path) -> None:
     """Requests that fit the schema are answered or refused as the document says; those that do not are refused."""
     import schemathesis
-    from hypothesis import HealthCheck, Phase, given, settings
+    from hypothesis import HealthCheck, Phase, given, reject, settings
+    from hypothesis import strategies as st
     from schemathesis.checks import not_a_server_error
+    from schemathesis.core.errors import InvalidSchema
     from schemathesis.generation import GenerationMode
     from schemathesis.specs.openapi import checks as known
 
@@ -141,8 +145,13 @@ def test_schemathesis(server: Running, method_path: str, tmp_path: Path) -> None
 
         @settings(max_examples=40, deadline=None, database=None, phases=[Phase.generate],
                   suppress_health_check=list(HealthCheck))  # fmt: skip
-        @given(case=operation.as_strategy(generation_mode=mode))
-        def ask(case: Any) -> None:
+        @given(data=st.data(), mode=st.just(mode), cases=st.just(operation.as_strategy(generation_mode=mode)))
+        def ask(data: Any, mode: GenerationMode, cases: Any) -> None:
+            try:
+                case = data.draw(cases)
+            except InvalidSchema:  # a schema it made wrong on purpose, and could then not fill
+                assert mode is GenerationMode.NEGATIVE
+                reject()
             response = case.call(base_url=server.url)
             case.validate_response(response, checks=checks)
 
