@@ -90,8 +90,8 @@ def _try(tokenizer: Tokenizer, found: TokenBytes) -> None:
     none are shown by signs, and each tokenizer has its own way of counting those."""
     chooser = random.Random(0)
     ids = [id for id, own in enumerate(found.whole) if own]
-    for _ in range(TRIALS if ids else 0):
-        run = [chooser.choice(ids) for _ in range(RUN)]
+    drawn = [[chooser.choice(ids) for _ in range(RUN)] for _ in range(TRIALS if ids else 0)]
+    for run in [*drawn, *_edges(found, ids)]:
         said = b"".join([found.opening.get(run[0], found.whole[run[0]]), *(found.whole[id] for id in run[1:])])
         if not _is_text(said):
             run = [id for id in run if _is_text(found.whole[id])]
@@ -100,6 +100,15 @@ def _try(tokenizer: Tokenizer, found: TokenBytes) -> None:
         text = tokenizer.decode(run)
         if text != said.decode():
             raise fail("tokenizer-not-bytewise", path=tokenizer.path, reason=f"the tokens {run} are {text!r}")
+
+
+def _edges(found: TokenBytes, ids: list[int]) -> list[list[int]]:
+    """A token that ends with each byte there is, and one that begins with it, last, first and amid others: some
+    decoders strip or replace what stands there."""
+    ends, begins = ({found.whole[id][at:][:1]: id for id in reversed(ids)} for at in (-1, 0))
+    other = min(ids, key=lambda id: (not found.whole[id].isalpha(), id), default=0)
+    each = (*ends.values(), *begins.values())
+    return [run for id in each for run in ([other, id], [id, other], [other, id, other])]
 
 
 def _is_text(said: bytes) -> bool:

@@ -25,10 +25,10 @@ from ingot.infer.speculation.lookup import Lookup
 from ingot.infer.speculation.options import Speculation
 from ingot.model.encoder_decoder import EncoderDecoder
 
-TRIAL = 4
+TRIAL = 3
 """Steps of each kind before they are compared."""
 
-FIRST_PAUSE = 64
+FIRST_PAUSE = 256
 LONGEST_PAUSE = 4096
 """Steps without guessing after a trial that did not pay; doubled each time."""
 
