@@ -47,7 +47,9 @@ def run_ingot(folder: Path, weights: str) -> dict[str, Any]:
     import torch
 
     from ingot.adapt.load import load
+    from ingot.infer.blocks import blocks_for
     from ingot.infer.engine import Engine
+    from ingot.infer.runner import Span
     from ingot.infer.sampling import Sampling
     from ingot.model.packed_linear import PackedLinear
 
@@ -77,17 +79,11 @@ def run_ingot(folder: Path, weights: str) -> dict[str, Any]:
             engine.step()
         return time.perf_counter() - began
 
-    sequence = engine.submit(ids[0][:GATE], Sampling(max_tokens=1))
-    rows: list[Any] = []
-    head = engine.runner.head
-    engine.runner.head = lambda hidden: rows.append(head(hidden)) or rows[-1]  # type: ignore[method-assign]
-    while engine.has_work:
-        engine.step()
-    engine.runner.head = head  # type: ignore[method-assign]
-    assert sequence.tokens
+    spans = [Span(ids[0][:GATE], 0, list(range(1, 1 + blocks_for(GATE))), wanted=1)]
+    logits = engine.runner.head(engine.runner.run(spans))[0].tolist()
     packed = [module.packed for module in model.network.modules() if isinstance(module, PackedLinear)]
     held = sum(weight.codes.nbytes + weight.scales.nbytes for weight in packed)
-    return measured(decode, read) | {"logits": rows[-1][-1].tolist(), "open_s": round(opened, 3), "packed_bytes": held}
+    return measured(decode, read) | {"logits": logits, "open_s": round(opened, 3), "packed_bytes": held}
 
 
 def run_transformers(folder: Path, weights: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from mixed import MIXED, prompts, run
 from naive import naive_generate
 
@@ -205,6 +206,27 @@ def test_a_text_that_repeats_is_guessed(tiny: Tiny) -> None:
         steps += 1
     assert sequence.tokens == [5] * 40
     assert steps < 15
+
+
+def test_rules_that_leave_a_guess_no_token_end_it(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second token of every guess is none: it is never read, and no answer changes."""
+    from ingot.infer.speculation import draft
+
+    plain, calls = draft.sample, iter(range(10**6))
+
+    def without(logits: torch.Tensor, requests: list[object]) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens, processed = plain(logits, requests)
+        return (tokens if next(calls) % 2 == 0 else torch.full_like(tokens, draft.NO_TOKEN)), processed
+
+    monkeypatch.setattr(draft, "sample", without)
+    model = tiny()
+    path = str(model.model_dir.path)
+    engine = Engine(model, 1, speculation=Speculation(kind="draft", draft=path, always=True))
+    own = Sampling(seed=3, max_tokens=12, ignore_eos=True)
+    sequence = engine.submit([5, 6, 7], own)
+    run(engine)
+    assert sequence.tokens == naive_generate(model, [5, 6, 7], own, 3)
+    assert engine.counters.accepted == engine.counters.drafted > 3
 
 
 def test_guessing_pauses_where_it_does_not_pay_and_is_tried_again() -> None:

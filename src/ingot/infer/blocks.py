@@ -109,10 +109,3 @@ class Blocks:
                     self._idle[block] = None
                 else:
                     self._free.append(block)
-
-    def forget(self) -> None:
-        """Nothing that is held now can be found by others any more."""
-        self._known.clear()
-        self._keys.clear()
-        self._free += self._idle
-        self._idle.clear()

@@ -62,7 +62,6 @@ class Engine:
         speculation: Speculation | None = None,
     ) -> None:
         self.model = model
-        self.num_slots = num_slots
         self.reader = Reader.of(model)
         self.tokenizer = tokenizer_of(model)
         self.constraints = None if self.tokenizer is None else Constraints(self.tokenizer)
@@ -78,6 +77,10 @@ class Engine:
     @property
     def has_work(self) -> bool:
         return bool(self.scheduler.waiting or self.scheduler.running)
+
+    @property
+    def num_slots(self) -> int:
+        return self.scheduler.num_slots
 
     @property
     def num_running(self) -> int:
@@ -123,11 +126,8 @@ class Engine:
             raise fail("cache-too-small", found=sum(len(s.ids) for s in starts), limit=self.scheduler.capacity)
         room = min(fitting, *(self.reader.room(text) for text in texts))
         acting = None if adapters is None else self.model.active.chosen(adapters)
-        decoder, limit, generation = (
-            self._decoder(starts[0]),
-            min(room, sampling.max_tokens or room),
-            self.model.generation,
-        )
+        limit, generation = min(room, sampling.max_tokens or room), self.model.generation
+        decoder = self._decoder(starts[0])
         roots = [self._root(start, salt, acting) for start in starts]
         sequence = Sequence(
             self._submitted, starts[0], sampling, generation, limit, decoder, roots[0], acting,

@@ -81,14 +81,11 @@ class Scheduler:
         else:
             self.waiting.remove(sequence)
 
-    def admit(self) -> list[Sequence]:
-        """Let those run for which there is room; the new ones."""
-        admitted = []
+    def admit(self) -> None:
+        """Let those run for which there is room."""
         while self.waiting and self._has_slots(self.waiting[0]) and self._fits(self.waiting[0]):
             sequence = self.waiting.popleft()
             insort(self.running, sequence, key=lambda other: other.id)
-            admitted.append(sequence)
-        return admitted
 
     def plan(self, ahead: int = 0) -> list[Reading]:
         """What this step reads, in order of arrival, with blocks for all of it, and, where there are any left, for
@@ -134,10 +131,10 @@ class Scheduler:
         if left < count + sequence.source_left and not first:
             return 0
         if sequence.root is not None and sequence.num_cached % BLOCK == 0:
-            keys = {(sequence.node, tuple(self._next_block(sequence)))}
-            if keys & being_read:
+            key = (sequence.node, tuple(self._next_block(sequence)))
+            if key in being_read:
                 return 0
-            being_read |= keys
+            being_read.add(key)
         return count
 
     def _aligned(self, sequence: Sequence, count: int) -> int:

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 from ingot.infer.blocks import BLOCK
 from ingot.infer.runner import Runner, Span
-from ingot.infer.sampling import sample
+from ingot.infer.sampling import NO_TOKEN, sample
 from ingot.infer.sequence import Sequence
 
 AT_ONCE = 512
@@ -41,18 +41,18 @@ class Draft:
 
     def guess(self, sequences: list[Sequence]) -> list[list[int]]:
         """As many tokens for each as it may still write, but one, and as its blocks have room for."""
-        rooms = [_room(sequence, self.tokens) for sequence in sequences]
-        reads = [self._begin(sequence) for sequence, room in zip(sequences, rooms, strict=True) if room > 0]
-        going = [sequence for sequence, room in zip(sequences, rooms, strict=True) if room > 0]
-        for depth in range(max(rooms, default=0)):
-            pairs = [(s, r) for s, r in zip(going, reads, strict=True) if _room(s, self.tokens) > depth]
+        reads = {each: self._begin(each) for each in sequences if _room(each, self.tokens) > 0}
+        for depth in range(self.tokens):
+            pairs = [(s, read) for s, read in reads.items() if len(read.draft) == depth < _room(s, self.tokens)]
+            if not pairs:
+                break
             logits_RV = self.runner.head(self.runner.run([_span(*pair) for pair in pairs], self.layers))
             requests = [replace(s.request(), position=len(s.tokens) + depth) for s, _ in pairs]
             for (sequence, read), token in zip(pairs, sample(logits_RV, requests)[0].tolist(), strict=True):
-                read.count = sequence.num_known + len(read.draft)
-                read.draft.append(token)
-        found = dict(zip(going, reads, strict=True))
-        return [list(found[sequence].draft) if sequence in found else [] for sequence in sequences]
+                if token != NO_TOKEN:  # rules that leave none here end the guess
+                    read.count = sequence.num_known + len(read.draft)
+                    read.draft.append(token)
+        return [list(reads[each].draft) if each in reads else [] for each in sequences]
 
     def _begin(self, sequence: Sequence) -> _Read:
         """What was read and is still so, and all but the last token of what is new."""
