@@ -196,3 +196,12 @@ def _reason(message: str) -> str:
 def _shown(value: object) -> str:
     found = repr(value)
     return found if len(found) <= 80 else found[:77] + "..."
+
+
+def place(error: BaseException) -> str:
+    """Kind of error, file and line; never its message."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f" ({trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno})" if trace else ""
+    return f"{type(error).__name__}{where}"
