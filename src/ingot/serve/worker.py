@@ -40,9 +40,6 @@ MAX_UNREAD = 4096
 CHECK_SECONDS = 0.5
 """How often an engine without work is checked."""
 
-MAX_TOKENS = 1 << 20
-"""Tokens that running and waiting requests may come to, estimated."""
-
 MAX_FAILURES = 3
 """Steps that may fail in a row before the engine counts as dead."""
 
@@ -78,8 +75,8 @@ class Worker:
         num_slots: int,
         num_waiting: int,
         metrics: Metrics,
-        max_tokens: int = MAX_TOKENS,
-        check: Callable[[], None] = lambda: None,
+        max_tokens: int,
+        check: Callable[[], None],
     ) -> None:
         """`check` raises IngotError where the engine has lost something that does not come back."""
         self.engine = engine
