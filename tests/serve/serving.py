@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as List
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -29,8 +32,19 @@ from ingot.serve.prepare import Adapters, Embedder, Served
 from ingot.serve.server import Server, listen
 from ingot.serve.worker import Stepper, Worker
 from ingot.text.tokenizer import Tokenizer
+from tiny import write_tokenizer
 
 HELLO = [{"role": "user", "content": "hello"}]
+FAMILIES = Path(__file__).parents[1] / "text" / "families"
+ROOM = {"max_length": 4000}
+"""What a conversation with tools needs."""
+
+
+def tokenizer_of(path: Path, template: str, special: List[str] = ()) -> Tokenizer:
+    """The tiny tokenizer, with `special` tokens besides and the chat template of a family of models."""
+    write_tokenizer(path, special)
+    (path / "chat_template.jinja").write_text((FAMILIES / f"{template}.jinja").read_text(encoding="utf-8"))
+    return Tokenizer.open(path)
 
 
 class ScriptedEngine:
@@ -186,3 +200,21 @@ def events(text: str) -> list[str]:
     lines = text[:-2].split("\n\n")
     assert all(line.startswith("data: ") for line in lines)
     return [line.removeprefix("data: ") for line in lines]
+
+
+def open_request(server: Running, body: dict[str, Any]) -> socket.socket:
+    """Send a request and leave the connection open."""
+    content = json.dumps({"model": "tiny", "messages": HELLO, **body}).encode()
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.connect(server.server.listener.getsockname()[:2])
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(content)}"  # noqa: E501
+    raw.sendall(f"{head}\r\n\r\n".encode() + content)
+    return raw
+
+
+def in_background(call: Callable[[], httpx.Response]) -> tuple[threading.Thread, list[httpx.Response]]:
+    found: list[httpx.Response] = []
+    thread = threading.Thread(target=lambda: found.append(call()))
+    thread.start()
+    return thread, found

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from serving import HELLO, Running, ScriptedEngine, running, until
-from test_serve_tools import tokenizer_of
 
 from ingot.guard.guard import Guard
 from ingot.guard.policy import Policy
@@ -92,11 +91,10 @@ LOOKED = 'So. <tool_call>\n{"name": "look", "arguments": {"at": "天空"}}\n</to
 
 
 @pytest.fixture(scope="module")
-def caller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, ScriptedEngine]]:
+def caller(qwen: Tokenizer) -> Iterator[tuple[Any, ScriptedEngine]]:
     """A client of a server whose model calls the same tool twice."""
-    tokenizer = tokenizer_of(tmp_path_factory.mktemp("caller") / "tok", "qwen2.5")
-    engine = ScriptedEngine(tokenizer, LOOKED * 2)
-    with running(engine, tokenizer, max_length=4000) as server, client_of(server) as found:
+    engine = ScriptedEngine(qwen, LOOKED * 2)
+    with running(engine, qwen, max_length=4000) as server, client_of(server) as found:
         yield found, engine
 
 

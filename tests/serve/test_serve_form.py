@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import Running, events, running
+from serving import Running, events, running, tokenizer_of
 
 from ingot.adapt.load import LanguageModel, load
 from ingot.infer.constraint import compile as module
 from ingot.infer.engine import Engine
 from ingot.infer.reader import Reader
-from tiny import LLAMA, write_model, write_tokenizer
+from tiny import LLAMA, write_model
 
-QWEN = Path(__file__).parents[1] / "text" / "families" / "qwen2.5.jinja"
 PERSON: dict[str, Any] = {
     "type": "object",
     "properties": {"name": {"type": "string", "maxLength": 3}, "city": {"enum": ["台北", "高雄"]}},
@@ -32,9 +30,8 @@ TOOLS = [
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
     root = tmp_path_factory.mktemp("form")
-    tokenizer = write_tokenizer(root / "tok")
-    (tokenizer / "chat_template.jinja").write_text(QWEN.read_text(encoding="utf-8"))
-    return load(write_model(root / "model", LLAMA, 0, tokenizer, max_position_embeddings=2048))
+    tokenizer = tokenizer_of(root / "tok", "qwen2.5")
+    return load(write_model(root / "model", LLAMA, 0, tokenizer.path, max_position_embeddings=2048))
 
 
 @pytest.fixture(scope="module")

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import json
-import socket
-import threading
 import time
-from collections.abc import Callable
-from typing import Any
 
-import httpx
 import pytest
-from serving import HELLO, Running, ScriptedEngine, events, running, until
+from serving import ScriptedEngine, events, in_background, open_request, running, until
 
 from ingot import IngotError
 from ingot.infer.options import Sampling
@@ -23,24 +18,6 @@ from ingot.text.tokenizer import Tokenizer
 pytestmark = pytest.mark.slow
 
 LONG = "the cat sat on the mat and the dog ran to the man " * 8
-
-
-def open_request(server: Running, body: dict[str, Any]) -> socket.socket:
-    """Send a request and leave the connection open."""
-    content = json.dumps({"model": "tiny", "messages": HELLO, **body}).encode()
-    raw = socket.socket()
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    raw.connect(server.server.listener.getsockname()[:2])
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(content)}"  # noqa: E501
-    raw.sendall(f"{head}\r\n\r\n".encode() + content)
-    return raw
-
-
-def in_background(call: Callable[[], httpx.Response]) -> tuple[threading.Thread, list[httpx.Response]]:
-    found: list[httpx.Response] = []
-    thread = threading.Thread(target=lambda: found.append(call()))
-    thread.start()
-    return thread, found
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -187,6 +164,43 @@ def test_an_engine_that_keeps_failing_ends_the_server(tokenizer: Tokenizer) -> N
         assert isinstance(error, IngotError)
         assert error.code == "serve-engine-died"
         assert "secret" not in str(error)
+
+
+def test_a_request_that_the_engine_chokes_on_ends_alone(
+    tokenizer: Tokenizer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = ScriptedEngine(tokenizer)
+
+    def choke(*_: object) -> None:
+        raise OverflowError("secret words of a prompt")
+
+    with running(engine, tokenizer) as server:
+        with monkeypatch.context() as broken:
+            broken.setattr(engine, "submit", choke)
+            response = server.chat(n=2)
+        assert (response.status_code, response.json()["error"]["code"]) == (500, "internal_error")
+        assert server.chat().status_code == 200
+        until(server.idle)
+    logged = [record.getMessage() for record in caplog.records]
+    assert any("OverflowError" in line for line in logged)
+    assert not any("secret" in line for line in logged)
+
+
+def test_an_engines_thread_that_ends_ends_the_server(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a thread that is no more."""
+    engine = ScriptedEngine(tokenizer, LONG, paced=True)
+    with running(engine, tokenizer) as server:
+        waiting, found = in_background(lambda: server.chat())
+        until(lambda: len(engine.running) == 1)
+        monkeypatch.delattr(ScriptedEngine, "cancel")
+        with open_request(server, {"stream": True}):
+            until(lambda: len(engine.running) == 2)
+        waiting.join()
+        assert found[0].json()["error"]["code"] == "engine_failed"
+        server.thread.join(10)
+        (error,) = server.ended
+        assert isinstance(error, IngotError)
+        assert error.code == "serve-engine-died"
 
 
 def test_draining_refuses_new_work_and_finishes_old(tokenizer: Tokenizer) -> None:

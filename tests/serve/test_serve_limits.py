@@ -4,31 +4,28 @@ nothing of what was stopped goes on."""
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 import httpx
 import pytest
-from serving import HELLO, Running, ScriptedEngine, events, running, until
+from serving import ScriptedEngine, events, in_background, open_request, running, until
 
+from ingot.adapt.generation import Generation
+from ingot.adapt.load import load
+from ingot.infer.engine import Engine
 from ingot.infer.options import Sampling
-from ingot.infer.reader import Prompt
+from ingot.infer.reader import Prompt, Reader, Start
+from ingot.infer.sequence import Sequence
 from ingot.serve.admission import FIRST_GUESS, Admission
 from ingot.serve.errors import ApiError, refuse
 from ingot.serve.job import Job
+from ingot.serve.prepare import Adapters
 from ingot.text.tokenizer import Tokenizer
+from tiny import write_model
 
 LONG = "the cat sat on the mat and the dog ran to the man " * 8
-
-
-def in_background(call: Callable[[], httpx.Response]) -> tuple[threading.Thread, list[httpx.Response]]:
-    found: list[httpx.Response] = []
-    thread = threading.Thread(target=lambda: found.append(call()))
-    thread.start()
-    return thread, found
 
 
 def told(response: httpx.Response) -> tuple[int, str]:
@@ -92,6 +89,58 @@ def test_the_engines_thread_begins_nothing_late(tokenizer: Tokenizer) -> None:
         assert made[0].error.name == "http-timeout"
         assert engine.prompts == []
         assert server.metric("ingot_cancelled_total", reason="timeout") == 1
+
+
+class Guided(ScriptedEngine):
+    """Pairs guided texts, as the engine does."""
+
+    def submit(self, prompt: Prompt, sampling: Sampling, salt: str = "", adapters: Adapters = None) -> Sequence:
+        sequence = super().submit(prompt, sampling, salt, adapters)
+        if sampling.is_guided:
+            start = Start(prompt.ids, prompt.ids)
+            Sequence(sequence.id, start, sampling, Generation(frozenset()), 9, None).accompany(sequence)
+        return sequence
+
+
+def test_a_guided_request_takes_two_slots_and_waits_for_both(tokenizer: Tokenizer) -> None:
+    engine = Guided(tokenizer, "the cat", paced=True)
+    with running(engine, tokenizer, slots=3, waiting=9, limits={"queue_timeout": 0.3}) as server:
+        first, found = in_background(lambda: server.chat(guidance_scale=2))
+        until(lambda: len(engine.running) == 1)
+        second, late = in_background(lambda: server.chat(guidance_scale=2))
+        until(lambda: server.metric("ingot_queue_depth") == 1)
+        second.join()
+        assert told(late[0]) == (503, "queue_timeout")
+        third, beside = in_background(lambda: server.chat())
+        until(lambda: len(engine.running) == 2)
+        engine.allow()
+        first.join()
+        third.join()
+        assert [found[0].status_code, beside[0].status_code] == [200, 200]
+        until(server.idle)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_one_slot_is_too_few_for_guidance_and_the_client_is_told(
+    tmp_path: Path, tokenizer_dir: Path, stream: bool
+) -> None:
+    model = load(write_model(tmp_path / "tiny", tokenizer=tokenizer_dir))
+    with running(Engine(model, 1), model.tokenizer, slots=1, reader=Reader.of(model), model=model) as server:
+        refused = server.chat(guidance_scale=2, max_tokens=4, stream=stream)
+        assert refused.status_code == 400
+        assert "two slots" in refused.json()["error"]["message"]
+        assert server.chat(max_tokens=2).status_code == 200
+
+
+def test_the_text_to_move_away_from_has_to_fit_too(tokenizer: Tokenizer) -> None:
+    with running(ScriptedEngine(tokenizer), tokenizer) as server:
+        for name, text in (("negative_prompt", "天空" * 30), ("negative_prompt_ids", [5] * 20)):
+            asked = {"guidance_scale": 2, name: text}
+            assert server.complete(**asked, max_tokens=60).status_code == 200
+            error = server.complete(**asked, max_tokens=110).json()["error"]
+            assert (error["param"], error["code"]) == (name, "context_length_exceeded")
+        assert server.complete(max_tokens=110).status_code == 200
+        assert server.complete(guidance_scale=2, negative_prompt="").json()["error"]["param"] == "negative_prompt"
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -180,7 +229,7 @@ def test_a_reader_of_one_byte_at_a_time_is_bounded_and_slows_nobody(
     engine = ScriptedEngine(tokenizer, LONG)
     with running(engine, tokenizer, max_length=10**9, limits={"queue_tokens": 10**10}) as server:
         fat = {"logprobs": True, "top_logprobs": 20}
-        raw = _open(server, {"stream": True, "ignore_eos": True, "max_tokens": 10**8, **fat})
+        raw = open_request(server, {"stream": True, "ignore_eos": True, "max_tokens": 10**8, **fat})
         stop = threading.Event()
 
         def trickle() -> None:
@@ -198,13 +247,3 @@ def test_a_reader_of_one_byte_at_a_time_is_bounded_and_slows_nobody(
         stop.set()
         reading.join()
         raw.close()
-
-
-def _open(server: Running, body: dict[str, Any]) -> Any:
-    content = json.dumps({"model": "tiny", "messages": HELLO, **body}).encode()
-    raw = socket.socket()
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    raw.connect(server.server.listener.getsockname()[:2])
-    head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-    raw.sendall(f"{head}content-length: {len(content)}\r\n\r\n".encode() + content)
-    return raw

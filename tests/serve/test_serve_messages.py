@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import HELLO, Running, ScriptedEngine, running, until
-from test_serve_tools import ADDED, LOOKED, ROOM, say, tokenizer_of
+from serving import HELLO, ROOM, Running, ScriptedEngine, running, tokenizer_of, until
+from test_serve_tools import ADDED, LOOKED, say
 
 from ingot.adapt.load import load
 from ingot.guard.guard import Guard
@@ -31,17 +30,6 @@ ADD = {"name": "add", "input_schema": {"type": "object"}}
 TOOLS = [LOOK, ADD]
 LOOK_BLOCK = {"type": "tool_use", "name": "look", "input": {"at": "天空", "n": 1.0}}
 ADD_BLOCK = {"type": "tool_use", "name": "add", "input": {}}
-
-
-@pytest.fixture(scope="module")
-def qwen(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    return tokenizer_of(tmp_path_factory.mktemp("qwen") / "tok", "qwen2.5")
-
-
-@pytest.fixture(scope="module")
-def server(qwen: Tokenizer) -> Iterator[Running]:
-    with running(ScriptedEngine(qwen, "cat"), qwen, slots=4, waiting=8, **ROOM) as found:
-        yield found
 
 
 def ask(server: Running, path: str = "/v1/messages", **body: Any) -> Any:

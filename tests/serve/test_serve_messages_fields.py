@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from serving import HELLO, Running, ScriptedEngine, running, until
-from test_serve_messages import ADD, CALL, LOOK, RESULT, ROOM, TOOLS, ask, text_block, turn
-from test_serve_tools import tokenizer_of
+from serving import HELLO, Running, ScriptedEngine, until
+from test_serve_messages import ADD, CALL, LOOK, RESULT, TOOLS, ask, text_block, turn
 
 from ingot.serve.errors import ANTHROPIC_TYPES, KINDS
 from ingot.serve.messages.schema import CountBody, MessagesBody
 from ingot.serve.schema.refused import MESSAGES_REFUSED
-from ingot.text.tokenizer import Tokenizer
 
 COUNT = "/v1/messages/count_tokens"
 CONTROLS: dict[str, tuple[Any, str, Any]] = {
@@ -101,17 +98,6 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "stop_sequences": ["a", [""], [3], ["a"] * 65],
     "metadata": [5, {"user_id": 5}, {"user_id": "x" * 257}, {"other": 1}],
 }
-
-
-@pytest.fixture(scope="module")
-def qwen(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    return tokenizer_of(tmp_path_factory.mktemp("qwen") / "tok", "qwen2.5")
-
-
-@pytest.fixture(scope="module")
-def server(qwen: Tokenizer) -> Iterator[Running]:
-    with running(ScriptedEngine(qwen, "cat"), qwen, slots=4, waiting=8, **ROOM) as found:
-        yield found
 
 
 def last(server: Running) -> ScriptedEngine:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from serving import HELLO, Running, ScriptedEngine, running, until
-from test_serve_tools import tokenizer_of
 
 from ingot.guard.guard import Guard
 from ingot.guard.policy import Policy
@@ -82,11 +81,10 @@ LOOKED = 'So. <tool_call>\n{"name": "look", "arguments": {"at": "天空"}}\n</to
 
 
 @pytest.fixture(scope="module")
-def caller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def caller(qwen: Tokenizer) -> Iterator[Any]:
     """A client of a server whose model calls the same tool twice."""
-    tokenizer = tokenizer_of(tmp_path_factory.mktemp("caller") / "tok", "qwen2.5")
     with (
-        running(ScriptedEngine(tokenizer, LOOKED * 2), tokenizer, max_length=4000) as server,
+        running(ScriptedEngine(qwen, LOOKED * 2), qwen, max_length=4000) as server,
         openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as found,
     ):
         yield found

@@ -10,16 +10,11 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 from serving import HELLO, Running, ScriptedEngine, running, until
-from test_serve_tools import LOOKED, TOOLS, tokenizer_of
+from test_serve_tools import LOOKED, TOOLS
 
 from ingot.serve.errors import KINDS
 from ingot.serve.gate import ROUTES
 from ingot.text.tokenizer import Tokenizer
-
-
-@pytest.fixture(scope="module")
-def qwen(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    return tokenizer_of(tmp_path_factory.mktemp("qwen") / "tok", "qwen2.5")
 
 
 @pytest.fixture(scope="module")

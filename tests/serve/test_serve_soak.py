@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_serve_tools import tokenizer_of
+from serving import tokenizer_of
 
 from tiny import write_model
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import HELLO, Running, ScriptedEngine, events, running, until
+from serving import HELLO, ROOM, Running, ScriptedEngine, events, running, tokenizer_of, until
 
 from ingot.guard.guard import Guard
 from ingot.guard.policy import Policy
 from ingot.text.tokenizer import Tokenizer
 from tiny import write_tokenizer
 
-FAMILIES = Path(__file__).parents[1] / "text" / "families"
 LOOK = {
     "type": "function",
     "function": {
@@ -30,24 +28,6 @@ LOOKED = '<tool_call>\n{"name": "look", "arguments": {"at": "天空", "n": 1.0}}
 ADDED = '<tool_call>\n{"name": "add", "arguments": {}}\n</tool_call>'
 LOOK_CALL = {"type": "function", "function": {"name": "look", "arguments": '{"at": "天空", "n": 1.0}'}}
 ADD_CALL = {"type": "function", "function": {"name": "add", "arguments": "{}"}}
-ROOM = {"max_length": 4000}
-
-
-def tokenizer_of(path: Path, template: str, special: tuple[str, ...] = ()) -> Tokenizer:
-    write_tokenizer(path, special)
-    (path / "chat_template.jinja").write_text((FAMILIES / f"{template}.jinja").read_text(encoding="utf-8"))
-    return Tokenizer.open(path)
-
-
-@pytest.fixture(scope="module")
-def qwen(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    return tokenizer_of(tmp_path_factory.mktemp("qwen") / "tok", "qwen2.5")
-
-
-@pytest.fixture(scope="module")
-def server(qwen: Tokenizer) -> Iterator[Running]:
-    with running(ScriptedEngine(qwen, "cat"), qwen, slots=4, waiting=8, **ROOM) as found:
-        yield found
 
 
 def say(server: Running, qwen: Tokenizer, script: str) -> ScriptedEngine:
@@ -173,6 +153,26 @@ def test_calls_and_results_are_sent_back(server: Running, qwen: Tokenizer) -> No
         wrong = [*HELLO, message, results[0] | {"tool_call_id": id}]
         error = server.chat(messages=wrong, tools=TOOLS).json()["error"]
         assert error["param"] == "messages[2].tool_call_id"
+
+
+def test_large_numbers_in_arguments_stay_what_they_are(server: Running, qwen: Tokenizer) -> None:
+    engine = say(server, qwen, "cat")
+    written = '{"n": 123456789012345678901234567890, "m": 1.5, "s": "天空"}'
+    call = {"id": "1", "type": "function", "function": {"name": "look", "arguments": written}}
+    said = [*HELLO, {"role": "assistant", "tool_calls": [call]}]
+    assert server.chat(messages=said, tools=TOOLS).status_code == 200
+    assert written in qwen.decode(engine.prompts[-1])
+    for wrong in (
+        '{"n": NaN}',
+        '{"n": "\\ud800"}',
+        '{"n": ' + "[" * 2000 + "]" * 2000 + "}",
+        "{} {}",
+        "[]",
+        "7" * 5000,
+    ):
+        call["function"] = {"name": "look", "arguments": wrong}
+        refused = server.chat(messages=said, tools=TOOLS)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_value"), wrong[:20]
 
 
 def test_what_cannot_be_promised_is_refused(server: Running, tokenizer: Tokenizer) -> None:

@@ -23,7 +23,7 @@ from ingot.infer.engine import Engine, generate
 from ingot.infer.likelihood import token_logprobs
 from ingot.infer.options import Sampling
 from ingot.serve.serve import serve
-from ingot.serve.server import listen
+from ingot.serve.server import Server, Session, listen
 from ingot.text.chat import render
 from tiny import write_model
 
@@ -164,6 +164,21 @@ def test_probe(model_dir: Path, model: LanguageModel, tmp_path: Path) -> None:
     assert summary["name"] == "mine"
     assert summary["requests"] == 2
     assert 0 < summary["seconds_to_first_token"] < 30
+
+
+def test_the_vocabulary_is_ready_for_forms_before_requests_come(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made at the first such request it would hold up every answer."""
+    made: list[bool] = []
+
+    async def look(server: Server, question: object) -> Session:
+        made.append("trie" in vars(server.api.served.tokenizer))
+        return Session(server.url, "tiny", 0, 0, 0.0)
+
+    monkeypatch.setattr(Server, "run", look)
+    serve(model=str(model_dir), port=0)
+    assert made == [True]
 
 
 def test_a_probe_that_is_refused_says_why(model_dir: Path) -> None:

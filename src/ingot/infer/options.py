@@ -23,6 +23,9 @@ MAX_CHARACTERS = 200
 MAX_ALTERNATIVES = 64
 """The most alternatives a token reports."""
 
+MAX_COUNT = 1 << 31
+"""More tokens than any text or vocabulary has; far larger numbers overflow where they are used."""
+
 Weights = Literal["auto", "dense", "int8", "int4"]
 """What linear layers multiply by: `ingot.adapt.load`."""
 
@@ -95,7 +98,7 @@ class CommonSampling(Options):
     model_config = ConfigDict(allow_inf_nan=False)
 
     temperature: float = option(1.0, "0 takes the most likely token; 1 draws from the model's own distribution", ge=0)
-    top_k: int = option(0, "draw among this many most likely tokens (0: all)", ge=0)
+    top_k: int = option(0, "draw among this many most likely tokens (0: all)", ge=0, le=MAX_COUNT)
     top_p: float = option(1.0, "draw among the fewest tokens whose probabilities sum to this", gt=0, le=1)
     seed: int | None = option(
         None, "same seed, same tokens (without one, a fresh one is reported)", ge=-(2**63), lt=2**63
@@ -136,7 +139,9 @@ class RareSampling(Options):
     frequency_penalty: float = option(
         0.0, "subtract this times its count in the answer from a token's logit", ge=-2, le=2
     )
-    penalty_last_n: int | None = option(None, "these three penalties see this many last tokens only (None: all)", ge=1)
+    penalty_last_n: int | None = option(
+        None, "these three penalties see this many last tokens only (None: all)", ge=1, le=MAX_COUNT
+    )
     dry_multiplier: float = option(0.0, "penalise tokens that would go on repeating what was written (0: off)", ge=0)
     dry_base: float = option(1.75, "dry: how the penalty grows with each repeated token", ge=1)
     dry_allowed_length: int = option(2, "dry: repeats up to this many tokens are free", ge=1)

@@ -7,6 +7,8 @@ without a preflight, and preflights are never answered.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -52,19 +54,19 @@ class Api:
         return await route.messages(self, request)
 
     async def count_tokens(self, request: Request) -> Response:
-        return await route.count_tokens(self, request)
+        return await self._apart(request, route.count_tokens)
 
     async def embeddings(self, request: Request) -> Response:
         return await texts.embeddings(self, request)
 
     async def tokenize(self, request: Request) -> Response:
-        return await texts.tokenize(self, request)
+        return await self._apart(request, texts.tokenize)
 
     async def detokenize(self, request: Request) -> Response:
-        return await texts.detokenize(self, request)
+        return await self._apart(request, texts.detokenize)
 
     async def apply_template(self, request: Request) -> Response:
-        return await texts.apply_template(self, request)
+        return await self._apart(request, texts.apply_template)
 
     async def models(self) -> Response:
         return texts.reply({"object": "list", "data": [self._card(name) for name in self.served.names]})
@@ -91,6 +93,11 @@ class Api:
 
     async def openapi(self) -> Response:
         return texts.reply(document(self.served.name, needs_key=self.gate.keys is not None))
+
+    async def _apart(self, request: Request, answer: Callable[[Served, bytes], Response]) -> Response:
+        """Answer in a thread of its own: a long text takes a while to check and to encode."""
+        raw = await self.read(request)
+        return await asyncio.to_thread(answer, self.served, raw)
 
     def _card(self, name: str) -> dict[str, Any]:
         own = {"id": name, "object": "model", "created": self.served.created, "owned_by": "ingot"}

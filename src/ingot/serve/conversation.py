@@ -6,6 +6,7 @@ the calls they answer, since most templates write no ids: the model could not te
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -126,9 +127,11 @@ def _spoken(number: int, message: ChatMessage, checker: Checker) -> dict[str, An
 
 def _call(param: str, call: ToolCall, checker: Checker) -> dict[str, Any]:
     """An earlier call, its arguments as an object."""
+    written = call.function.arguments or "{}"  # some clients write none as an empty string
     try:
-        arguments = orjson.loads(call.function.arguments or "{}")  # some clients write none as an empty string
-    except orjson.JSONDecodeError:
+        orjson.loads(written)  # the stricter of the two, but it rounds whole numbers of more than 64 bits
+        arguments = json.loads(written)
+    except (ValueError, RecursionError):
         arguments = None
     if not isinstance(arguments, dict):
         raise refuse(

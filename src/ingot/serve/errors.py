@@ -2,7 +2,7 @@
 below in Anthropic's: {"type": "error", "error": {"type", "message", "details"}}.
 
 `raise refuse("http-unknown-model", param="model", ...)` anywhere below a route becomes the answer, or, once a stream
-has begun, its last event. The sentences live in messages/serve.yaml; status, type and OpenAI's code stand in KINDS.
+has begun, its last event. The sentences live in messages/serve.yaml; status, OpenAI's type and the code stand in KINDS.
 Clients never see a traceback, and logs never hold what a client wrote.
 """
 
@@ -25,7 +25,7 @@ MESSAGE_TAG = 2
 
 
 class Kind(NamedTuple):
-    """HTTP status, OpenAI's error type and error code."""
+    """HTTP status, OpenAI's error type, and the error code that both interfaces tell."""
 
     status: int
     type: str
@@ -196,3 +196,12 @@ def _reason(message: str) -> str:
 def _shown(value: object) -> str:
     found = repr(value)
     return found if len(found) <= 80 else found[:77] + "..."
+
+
+def place(error: BaseException) -> str:
+    """Kind of error, file and line; never its message."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f" ({trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno})" if trace else ""
+    return f"{type(error).__name__}{where}"

@@ -18,9 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ingot.core.errors import fail
 from ingot.core.progress import say, warn
-from ingot.serve.errors import ApiError, is_anthropic, refuse
+from ingot.serve.errors import ApiError, is_anthropic, place, refuse
 from ingot.serve.metrics import Metrics
-from ingot.serve.worker import place
 
 OPEN_ROUTES = frozenset({"/health", "/ready"})
 """Answered without a key, for supervisors and load balancers."""

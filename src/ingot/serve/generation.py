@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from fastapi import Request
 
 from ingot.serve.answer import Answer, Choice
-from ingot.serve.errors import refuse
 from ingot.serve.frames import Chunks, Frames
-from ingot.serve.job import Job
+from ingot.serve.job import Job, latest
 from ingot.serve.prepare import Prepared, prepare
 from ingot.serve.schema import ChatBody, CompletionBody, SamplingBody, parse
 from ingot.serve.shape import ChatShape, Head, Shape, TextShape
@@ -58,12 +57,8 @@ def _job(api: Api, request: Request, body: SamplingBody, prepared: Prepared, arr
         limit = sampling.max_tokens or 1
         estimates.append(len(prompt.ids) + (limit if body.limit else admission.expected(limit)))
     salt = f"{request.scope['state'].get('tenant', '')}/{body.cache_salt or ''}"
-    job = Job(prepared.sequences, arrived, estimates, salt, prepared.adapters)
-    job.expires, job.late = arrived + api.limits.request_timeout, refuse("http-timeout")
-    if body.deadline_ms is not None and body.deadline_ms / 1000 < api.limits.request_timeout:
-        job.expires = arrived + body.deadline_ms / 1000
-        job.late = refuse("http-deadline", milliseconds=body.deadline_ms)
-    return job
+    expires, late = latest(arrived, api.limits.request_timeout, body.deadline_ms)
+    return Job(prepared.sequences, arrived, estimates, salt, prepared.adapters, expires, late)
 
 
 def _reply(api: Api, request: Request, body: SamplingBody, prepared: Prepared, job: Job, frames: Frames) -> Reply:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from ingot.infer.options import Sampling
 from ingot.infer.reader import Prompt
 from ingot.infer.sequence import TokenLogprobs
-from ingot.serve.errors import ApiError
+from ingot.serve.errors import ApiError, refuse
 
 
 @dataclass(frozen=True)
@@ -65,3 +65,11 @@ class Job:
         """Let the reader see this error instead of further pieces."""
         self.error = self.error or error
         self.wake.set()
+
+
+def latest(arrived: float, seconds: float, deadline_ms: int | None) -> tuple[float, ApiError]:
+    """When a request is no use any more, and what its client is then told: `seconds` are the server's, `deadline_ms` is
+    the request's own."""
+    if deadline_ms is None or deadline_ms / 1000 >= seconds:
+        return arrived + seconds, refuse("http-timeout")
+    return arrived + deadline_ms / 1000, refuse("http-deadline", milliseconds=deadline_ms)

@@ -162,25 +162,24 @@ def text_prompt(prompt: str | list[int], served: Served, checker: Checker, param
     return Given(prompt, len(prompt), text)
 
 
-def negative_prompt(body: SamplingBody, served: Served, checker: Checker) -> dict[str, str]:
-    """What the model may see of the text to move away from, as a control. Raises ApiError."""
-    if body.negative_prompt_ids:
-        text_prompt(body.negative_prompt_ids, served, checker, "negative_prompt_ids")
-    if body.negative_prompt is None:
-        return {}
-    return {"negative_prompt": checker.text(body.negative_prompt, "negative_prompt")}
+def negative_prompt(body: SamplingBody, served: Served, checker: Checker) -> list[tuple[str, Given]]:
+    """What the model may see of the text to move away from, with its field. Raises ApiError."""
+    asked = {"negative_prompt": body.negative_prompt, "negative_prompt_ids": body.negative_prompt_ids}
+    return [(name, text_prompt(value, served, checker, name)) for name, value in asked.items() if value is not None]
 
 
 def _sequences(
-    body: SamplingBody, prompt: Given, served: Served, where: str, negative: dict[str, str]
+    body: SamplingBody, prompt: Given, served: Served, where: str, negative: list[tuple[str, Given]]
 ) -> Iterable[tuple[Prompt, Sampling]]:
-    room = served.reader.room(prompt)
-    wanted = body.limit or max(room, 1)
-    if wanted > room or not prompt.ids:
-        raise _no_room(prompt, served.reader, wanted, where)
+    read = [(where, prompt), *negative]
+    wanted = body.limit or max(min(served.reader.room(text) for _, text in read), 1)
+    for name, text in read:
+        if wanted > served.reader.room(text) or not text.ids:
+            raise _no_room(text, served.reader, wanted, name)
     if (body.min_tokens or 0) > wanted:
         raise refuse("http-conflict", param="min_tokens", other="max_tokens")
-    sampling = body.sampling(wanted, served.temperature).model_copy(update=negative)
+    seen = {name: text.text for name, text in negative if name == "negative_prompt"}
+    sampling = body.sampling(wanted, served.temperature).model_copy(update=seen)
     _check_ids(sampling, served)
     for number in range(body.num_answers):
         yield prompt, sampling.numbered(number)

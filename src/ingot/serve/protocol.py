@@ -1,5 +1,5 @@
 """uvicorn's HTTP protocol with two changes: a connection must send its first request head in time, and a request that
-is not HTTP is refused in OpenAI's shape like everything else."""
+is not HTTP, and so has no path, is refused in OpenAI's shape."""
 
 from __future__ import annotations
 

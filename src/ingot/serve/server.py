@@ -22,7 +22,7 @@ from typing import Any
 import uvicorn
 
 from ingot.adapt.load import LanguageModel
-from ingot.core.errors import fail
+from ingot.core.errors import IngotError, fail
 from ingot.core.progress import say, warn
 from ingot.guard.guard import Guard
 from ingot.infer.engine import Engine
@@ -87,6 +87,8 @@ def run(options: ServeOptions, listener: socket.socket) -> Session:
     reader.text(model.tokenizer, "")  # raises now, not at each request, where the tokenizer cannot end a source
     engine = Engine(model, options.slots, memory=options.cache, speculation=options.speculation)
     assert engine.constraints is not None
+    with contextlib.suppress(IngotError):  # what holds to no form refuses those requests
+        engine.constraints.trie  # noqa: B018  (made now: with a large vocabulary it would stop all answers for a second)
     served = Served(
         name=options.name or "+".join(parent.name for parent in model.parents[: len(model.parents) - len(named)]),
         tokenizer=model.tokenizer,

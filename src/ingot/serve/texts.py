@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from fastapi import Request, Response
 from ingot.serve.conversation import Conversation
 from ingot.serve.errors import refuse
 from ingot.serve.guarded import Checker
+from ingot.serve.job import latest
 from ingot.serve.prepare import Served, text_prompt
 from ingot.serve.schema import DetokenizeBody, EmbeddingBody, TemplateBody, TokenizeBody, parse
 from ingot.serve.stream import until_gone
@@ -31,7 +33,8 @@ def reply(content: dict[str, Any], headers: dict[str, str] | None = None) -> Res
 
 
 async def embeddings(api: Api, request: Request) -> Response:
-    """POST /v1/embeddings."""
+    """POST /v1/embeddings. Raises ApiError."""
+    arrived = time.monotonic()
     raw = await api.read(request)
     body, rows, headers = await asyncio.to_thread(_embedding_rows, api.served, raw)
     size = sum(map(len, rows))
@@ -41,10 +44,8 @@ async def embeddings(api: Api, request: Request) -> Response:
     async def work() -> None:
         found.extend(await api.worker.compute(pieces, size))
 
-    seconds, late = api.limits.request_timeout, refuse("http-timeout")
-    if body.deadline_ms is not None and body.deadline_ms / 1000 < seconds:
-        seconds, late = body.deadline_ms / 1000, refuse("http-deadline", milliseconds=body.deadline_ms)
-    if await until_gone(work(), request.receive, seconds, late):
+    expires, late = latest(arrived, api.limits.request_timeout, body.deadline_ms)
+    if await until_gone(work(), request.receive, expires - time.monotonic(), late):
         raise refuse("http-client-gone")
     api.metrics.tokens.labels("embedding").inc(size)
     request.scope["state"]["told"] = {"prompt": size, "user": body.user}
@@ -85,13 +86,8 @@ def _embedding_list(
     return {"object": "list", "data": data, "model": name, "usage": usage}
 
 
-async def tokenize(api: Api, request: Request) -> Response:
-    """POST /tokenize."""
-    raw = await api.read(request)
-    return await asyncio.to_thread(_tokenize, api.served, raw)
-
-
-def _tokenize(served: Served, raw: bytes) -> Response:
+def tokenize(served: Served, raw: bytes) -> Response:
+    """POST /tokenize. Raises ApiError."""
     body = parse(TokenizeBody, raw)
     served.adapters(body.model)
     if (body.prompt is None) == (body.messages is None):
@@ -115,13 +111,8 @@ def _tokenize(served: Served, raw: bytes) -> Response:
     return reply(content, checker.headers())
 
 
-async def detokenize(api: Api, request: Request) -> Response:
-    """POST /detokenize: special tokens are written out, so that nothing is lost."""
-    raw = await api.read(request)
-    return await asyncio.to_thread(_detokenize, api.served, raw)
-
-
-def _detokenize(served: Served, raw: bytes) -> Response:
+def detokenize(served: Served, raw: bytes) -> Response:
+    """POST /detokenize: special tokens are written out, so that nothing is lost. Raises ApiError."""
     body = parse(DetokenizeBody, raw)
     served.adapters(body.model)
     for token in body.tokens:
@@ -130,13 +121,8 @@ def _detokenize(served: Served, raw: bytes) -> Response:
     return reply({"prompt": served.tokenizer.decode(body.tokens, skip_special=False)})
 
 
-async def apply_template(api: Api, request: Request) -> Response:
-    """POST /apply-template."""
-    raw = await api.read(request)
-    return await asyncio.to_thread(_apply_template, api.served, raw)
-
-
-def _apply_template(served: Served, raw: bytes) -> Response:
+def apply_template(served: Served, raw: bytes) -> Response:
+    """POST /apply-template. Raises ApiError."""
     body = parse(TemplateBody, raw)
     served.adapters(body.model)
     checker = Checker(served.guard)

@@ -18,7 +18,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
@@ -29,9 +28,10 @@ from ingot.infer.reader import Prompt
 from ingot.infer.scheduler import Counters
 from ingot.infer.sequence import Event, Sequence
 from ingot.serve.admission import Admission
-from ingot.serve.errors import ApiError, refuse
+from ingot.serve.errors import ApiError, place, refuse
 from ingot.serve.job import Job, Piece
 from ingot.serve.metrics import Metrics
+from ingot.serve.task import Task
 
 MAX_UNREAD = 4096
 """Pieces a reader may fall behind before its request is stopped: bounds memory under slow readers."""
@@ -39,9 +39,6 @@ MAX_UNREAD = 4096
 
 CHECK_SECONDS = 0.5
 """How often an engine without work is checked."""
-
-MAX_TOKENS = 1 << 20
-"""Tokens that running and waiting requests may come to, estimated."""
 
 MAX_FAILURES = 3
 """Steps that may fail in a row before the engine counts as dead."""
@@ -69,16 +66,6 @@ class Stepper(Protocol):
     def counters(self) -> Counters: ...
 
 
-@dataclass(eq=False)
-class Task:
-    """Work that makes no tokens, in pieces small enough to do between two steps."""
-
-    pieces: Iterator[Any]
-    size: int
-    future: asyncio.Future[list[Any]]
-    found: list[Any] = field(default_factory=list)
-
-
 class Worker:
     """The engine thread and its two queues. All methods but `_run` and below are for the event loop."""
 
@@ -88,8 +75,8 @@ class Worker:
         num_slots: int,
         num_waiting: int,
         metrics: Metrics,
-        max_tokens: int = MAX_TOKENS,
-        check: Callable[[], None] = lambda: None,
+        max_tokens: int,
+        check: Callable[[], None],
     ) -> None:
         """`check` raises IngotError where the engine has lost something that does not come back."""
         self.engine = engine
@@ -170,7 +157,7 @@ class Worker:
             job.fail(refuse("http-aborted"))
             self.cancel(job, "aborted")
         for task in self.tasks:
-            _set(task.future, refuse("http-aborted"))
+            task.settle(refuse("http-aborted"))
 
     @property
     def outstanding(self) -> int:
@@ -226,18 +213,26 @@ class Worker:
             job.fail(refuse("http-engine-failed"))
         self.jobs.clear()
         for task in self.tasks:
-            _set(task.future, refuse("http-engine-failed"))
+            task.settle(refuse("http-engine-failed"))
         self.on_failure()
 
     # From here on: the engine thread.
 
     def _run(self) -> None:
+        try:
+            reason = self._work()
+        except Exception as error:
+            reason = place(error)
+        if reason is not None:
+            self._call(self._fail, reason)
+
+    def _work(self) -> str | None:
+        """Step until told to stop; why not any more, where the engine is lost."""
         failures = 0
         while self._take_commands():
             gone = self._gone()
             if gone is not None:
-                self._call(self._fail, gone)
-                return
+                return gone
             self._admit()
             try:
                 if self.engine.has_work:
@@ -247,10 +242,10 @@ class Worker:
                 failures += 1
                 self._lose(place(error))
                 if failures == MAX_FAILURES:
-                    self._call(self._fail, place(error))
-                    return
+                    return place(error)
             self._flush()
             self._do_task()
+        return None
 
     def _take_commands(self) -> bool:
         """Carry out what the event loop asked for; waits only when there is nothing to do. False: stop."""
@@ -277,7 +272,7 @@ class Worker:
         return None
 
     def _admit(self) -> None:
-        while self._waiting and len(self._running) < self.num_slots:
+        while self._waiting and self._has_slots(self._waiting[0]):
             job, choice = self._waiting.popleft()
             if time.monotonic() >= job.expires:
                 assert job.late is not None
@@ -290,9 +285,20 @@ class Worker:
             except IngotError as error:
                 self._drop(job, choice, refuse("http-not-runnable", reason=str(error)))
                 continue
+            except Exception as error:
+                self._call(partial(warn, "serve-unexpected", place=place(error)))
+                self._drop(job, choice, refuse("http-unexpected"))
+                continue
             if not job.has_started:
                 job.has_started = True
                 self._call(self.metrics.queue.observe, time.monotonic() - job.arrived)
+
+    def _has_slots(self, item: tuple[Job, int]) -> bool:
+        """A guided text and its companion take one each; where nothing runs, the engine says what it cannot do."""
+        job, choice = item
+        needed = 2 if job.sequences[choice][1].is_guided else 1
+        held = sum(len(sequence.together) for sequence in self._running)
+        return not held or held + needed <= self.num_slots
 
     def _drop(self, job: Job, choice: int, error: ApiError) -> None:
         """Do not begin a sequence; its client sees why."""
@@ -301,20 +307,7 @@ class Worker:
 
     def _do_task(self) -> None:
         """One piece of what makes no tokens; several take turns."""
-        if not self._tasks:
-            return
-        task = self._tasks.popleft()
-        if task.future.done():
-            return
-        try:
-            piece = next(task.pieces, None)
-        except Exception as error:
-            self._call(_set, task.future, error)
-            return
-        if piece is None:
-            self._call(_set, task.future, task.found)
-        else:
-            task.found.append(piece)
+        if self._tasks and (task := self._tasks.popleft()).advance(self._call):
             self._tasks.append(task)
 
     def _collect(self, events: list[Event]) -> None:
@@ -369,22 +362,3 @@ def _told(sequence: Sequence) -> ApiError:
     if sequence.error is None:
         return refuse("http-no-token")
     return refuse("http-bad-answer", reason=str(sequence.error))
-
-
-def _set(future: asyncio.Future[list[Any]], outcome: list[Any] | Exception) -> None:
-    """Hand over what came of a task, unless its client has left."""
-    if future.done():
-        return
-    if isinstance(outcome, Exception):
-        future.set_exception(outcome)
-    else:
-        future.set_result(outcome)
-
-
-def place(error: BaseException) -> str:
-    """Kind of error, file and line; never its message."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = f" ({trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno})" if trace else ""
-    return f"{type(error).__name__}{where}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from fastapi import Request, Response
@@ -32,20 +31,15 @@ async def messages(api: Api, request: Request) -> Reply:
         raise _named(error) from None
 
 
-async def count_tokens(api: Api, request: Request) -> Response:
+def count_tokens(served: Served, raw: bytes) -> Response:
     """POST /v1/messages/count_tokens: how many tokens the other route would read. Raises ApiError."""
-    raw = await api.read(request)
     try:
-        return await asyncio.to_thread(_count, api.served, raw)
+        body = chat_body(parse(CountBody, raw, MESSAGES_REFUSED))
+        served.adapters(body.model)
+        checker = Checker(served.guard)
+        prompt, _ = chat_prompt(body, served, checker)
     except ApiError as error:
         raise _named(error) from None
-
-
-def _count(served: Served, raw: bytes) -> Response:
-    body = chat_body(parse(CountBody, raw, MESSAGES_REFUSED))
-    served.adapters(body.model)
-    checker = Checker(served.guard)
-    prompt, _ = chat_prompt(body, served, checker)
     return reply({"input_tokens": len(prompt.ids)}, checker.headers())
 
 

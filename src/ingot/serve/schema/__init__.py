@@ -1,7 +1,6 @@
 """What a request body may hold. Every field acts, or is refused by name; an unknown one with the nearest name."""
 
-from ingot.serve.schema.base import StreamOptions
-from ingot.serve.schema.chat import MESSAGE_REFUSED, ChatBody, ChatMessage
+from ingot.serve.schema.chat import MESSAGE_REFUSED, ChatBody
 from ingot.serve.schema.completion import CompletionBody
 from ingot.serve.schema.generation import SamplingBody
 from ingot.serve.schema.parse import parse
@@ -12,12 +11,10 @@ __all__ = [
     "MESSAGE_REFUSED",
     "REFUSED",
     "ChatBody",
-    "ChatMessage",
     "CompletionBody",
     "DetokenizeBody",
     "EmbeddingBody",
     "SamplingBody",
-    "StreamOptions",
     "TemplateBody",
     "TokenizeBody",
     "parse",

@@ -29,7 +29,6 @@ _USAGE = _object(
     prompt_tokens_details=_object(cached_tokens=WHOLE),
 )
 _REASON = {"enum": ["stop", "length", "tool_calls", "content_filter"]}
-_CHOICE = {"index": WHOLE, "finish_reason": _REASON, "incomplete_": {"const": True}}
 _TOKEN = {"token": TEXT, "logprob": NUMBER, "bytes": _or_null(_list(WHOLE))}
 _CHAT_LOGPROBS = _object(
     content=_list(_object(**_TOKEN, top_logprobs=_list(_object(**_TOKEN)))), refusal={"type": "null"}
@@ -52,6 +51,13 @@ _STOPPED = {"enum": ["end_turn", "max_tokens", "stop_sequence", "tool_use", "ref
 _ERROR_DETAILS = _object(error_code=_or_null(TEXT), param=_or_null(TEXT))
 _MODEL = _object(id=TEXT, object={"const": "model"}, created=WHOLE, owned_by=TEXT, max_model_len=WHOLE)
 
+
+def _answer(kind: str, **own: Any) -> dict[str, Any]:
+    """What both of OpenAI's routes answer with; `own`: fields of a choice."""
+    choice = _object(index=WHOLE, **own, finish_reason=_REASON, incomplete_={"const": True})
+    return _object(**_IDENTITY, object={"const": kind}, choices=_list(choice), usage=_USAGE)
+
+
 SCHEMAS: dict[str, Any] = {
     "Error": _object(error=_object(message=TEXT, type=TEXT, param=_or_null(TEXT), code=_or_null(TEXT))),
     "MessagesError": _object(type={"const": "error"}, error=_object(type=TEXT, message=TEXT, details=_ERROR_DETAILS)),
@@ -66,34 +72,8 @@ SCHEMAS: dict[str, Any] = {
         usage=_object(input_tokens=WHOLE, output_tokens=WHOLE, cache_read_input_tokens=WHOLE),
     ),
     "TokenCount": _object(input_tokens=WHOLE),
-    "ChatCompletion": _object(
-        **_IDENTITY,
-        object={"const": "chat.completion"},
-        choices=_list(
-            _object(
-                index=WHOLE,
-                message=_MESSAGE,
-                logprobs=_or_null(_CHAT_LOGPROBS),
-                finish_reason=_REASON,
-                incomplete_={"const": True},
-            )
-        ),
-        usage=_USAGE,
-    ),
-    "Completion": _object(
-        **_IDENTITY,
-        object={"const": "text_completion"},
-        choices=_list(
-            _object(
-                index=WHOLE,
-                text=TEXT,
-                logprobs=_or_null(_TEXT_LOGPROBS),
-                finish_reason=_REASON,
-                incomplete_={"const": True},
-            )
-        ),
-        usage=_USAGE,
-    ),
+    "ChatCompletion": _answer("chat.completion", message=_MESSAGE, logprobs=_or_null(_CHAT_LOGPROBS)),
+    "Completion": _answer("text_completion", text=TEXT, logprobs=_or_null(_TEXT_LOGPROBS)),
     "Embeddings": _object(
         object={"const": "list"},
         model=TEXT,
