@@ -252,7 +252,7 @@ def _show(done: Generated, options: GenerateOptions) -> None:
 def _warn_of_errors(done: Generated) -> None:
     """Answers that are not what was asked for, or not all of it, are told beside their records."""
     failed = [sequence.error for sequence in done.sequences if sequence.error is not None]
-    cut = sum(sequence.incomplete is True for sequence in done.sequences) - len(failed)
+    cut = sum(sequence.incomplete is True and sequence.error is None for sequence in done.sequences)
     if failed:
         warn("answers-failed", number=len(failed), first=str(failed[0]))
     if cut:
