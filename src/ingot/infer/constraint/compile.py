@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from llguidance import LLMatcher
@@ -163,8 +163,12 @@ def _grammar(constraints: Constraints, constraint: Constraint) -> tuple[str, Pro
     assert constraint.grammar is not None
     grammar = read_grammar(constraint.grammar)
 
+    @cache
+    def compiled() -> LLMatcher:
+        return constraints.bytes.matcher(grammar + TAIL)
+
     def prove(text: str) -> str | None:
-        matcher = constraints.bytes.matcher(grammar + TAIL)
+        matcher = compiled().deep_copy()
         read = matcher.try_consume_tokens(list(text.encode()))
         fits = read == len(text.encode()) and matcher.is_accepting()
         return None if fits else f"the grammar reads {read} of its {len(text.encode())} bytes"
