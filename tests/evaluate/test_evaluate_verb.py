@@ -61,6 +61,15 @@ def test_what_lies_on_disk(both: Report) -> None:
     assert {"question", "reply", "accept", "finish_reason"} <= answers[0].keys()
 
 
+def test_the_report_says_what_the_weights_were(both: Report) -> None:
+    """Not what was asked for: "auto"."""
+    models = json.loads((place(both) / "raw/models.json").read_text(encoding="utf-8"))
+    assert [model["weights"] for model in models] == ["dense", "dense"]
+    method = both.sections[-1]
+    assert isinstance(method, Prose)
+    assert "base: dense; other: dense" in method.text
+
+
 def test_rescoring_gives_the_same_report(both: Report) -> None:
     again = rescore(place(both))
     assert again.numbers == both.numbers

@@ -137,3 +137,8 @@ def test_a_format_stands_beside_a_pattern(name: str) -> None:
     schema = {"type": "string", "format": name, "pattern": f"^{re.escape(text)[:2].rstrip(chr(92))}"}
     assert takes(f'"{text}"', json_schema=schema)
     assert refusal(json_schema=schema | {"pattern": "^☃"}) != ""
+
+
+def test_a_long_pattern_is_refused_before_it_is_read() -> None:
+    with pytest.raises(ValueError, match="60000 characters, 50000 are taken"):
+        read_pattern("a|" * 30_000, whole=True)

@@ -16,7 +16,8 @@ from schemas import WILD, random_schema
 from ingot import IngotError
 from ingot.infer.constraint.options import Constraint
 from ingot.infer.constraint.proof import is_multiple, json_proof, read_json
-from ingot.infer.constraint.schema import ANNOTATIONS, MAX_DEPTH, NEUTRAL, SCHEMAS, VALUES, read_schema
+from ingot.infer.constraint.schema import ANNOTATIONS, MAX_DEPTH, NEUTRAL, SCHEMAS, read_schema
+from ingot.infer.constraint.values import VALUES
 
 DEEP: Any = {}
 for _ in range(1000):
@@ -46,6 +47,9 @@ REFUSED: list[tuple[Any, str, str]] = [
     ({"type": []}, "/type", "expected null, boolean"),
     ({"enum": []}, "/enum", "at least one value"),
     ({"enum": "a"}, "/enum", "expected a list"),
+    ({"enum": 5}, "/enum", "expected a list"),
+    ({"oneOf": [{"enum": ["a"]}, {"enum": 5}]}, "/oneOf/1/enum", "expected a list"),
+    ({"properties": {1: {}}}, "/properties", "expected a text; found 1"),
     ({"enum": [0, 2**60]}, "/enum/1", "at most 15 digits"),
     ({"const": 1e300}, "/const", "at most 15 digits"),
     ({"const": float("nan")}, "/const", "at most 15 digits"),
@@ -97,7 +101,7 @@ def test_what_cannot_be_enforced_is_refused_with_its_pointer(schema: Any, pointe
 def test_nothing_that_llguidance_knows_slips_through() -> None:
     """Every keyword that is neither enforced nor an annotation is refused, whatever its value; and each of our lists
     is known to `jsonschema`, but for what other dialects add."""
-    known = {*VALUES, *SCHEMAS, *ANNOTATIONS, *NEUTRAL, "$schema", "$id"}
+    known = {*VALUES, *SCHEMAS, *ANNOTATIONS, *NEUTRAL, "$ref", "$schema", "$id"}
     for name in (
         *Draft202012Validator.VALIDATORS,
         "$dynamicAnchor",
@@ -106,7 +110,7 @@ def test_nothing_that_llguidance_knows_slips_through() -> None:
         "contentMediaType",
     ):
         value = WILD.get(name, {"a": 1})
-        if name not in VALUES and name not in SCHEMAS:
+        if name not in VALUES and name not in SCHEMAS and name != "$ref":
             assert f"#/{name}:" in refusal(json_schema={name: value}), name
     assert known >= Draft202012Validator.VALIDATORS.keys() & known
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from naive import written_by
 from reference_sampling import completing, repeats
+from test_constraint_engine import spaced_model
 
 from ingot import IngotError
 from ingot.adapt.load import LanguageModel
@@ -25,6 +26,11 @@ Tiny = Callable[..., LanguageModel]
 @pytest.fixture(scope="module")
 def spelling(tokenizer_dir: Any) -> Spelling:
     return spelling_of(Tokenizer.open(tokenizer_dir))
+
+
+@pytest.fixture(scope="module")
+def spaced(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
+    return spaced_model(tmp_path_factory.mktemp("spaced"))
 
 
 def tokenizations(spelling: Spelling, text: bytes) -> Iterator[list[int]]:
@@ -106,6 +112,42 @@ def test_answers_hold_every_forced_word_however_little_room_there_is(tiny: Tiny,
     ]
     found = generate(model, ["the "] * 12, own)
     assert all(word in sequence.text for sequence in found for word in words)
+
+
+@pytest.mark.parametrize("words", [[" "], [" the"], [" the", "天"], ["天 the"]])
+@pytest.mark.parametrize("extra", [0, 1, 9])
+def test_forced_words_come_whole_where_a_text_loses_its_first_space(
+    spaced: LanguageModel, words: list[str], extra: int
+) -> None:
+    """Behind <s> nothing stands: "▁the" says "the"."""
+    start = spaced.tokenizer.bos_id
+    assert start is not None
+    needed = Wanted(words, spelling_of(spaced.tokenizer), None, opens=True).num_needed
+    assert (needed > Wanted(words, spelling_of(spaced.tokenizer), None).num_needed) == words[0].startswith(" ")
+    own = [Sampling(seed=seed, max_tokens=needed + extra, force_words=words) for seed in range(12)]
+    found = generate(spaced, [[start]] * 12, own)
+    assert all(word in sequence.text for sequence in found for word in words)
+    with pytest.raises(IngotError, match=f"takes at least {needed} tokens"):
+        generate(spaced, [[start]], Sampling(max_tokens=needed - 1, force_words=words))
+
+
+def test_words_written_by_tokens_that_are_single_bytes(spaced: LanguageModel) -> None:
+    """Chinese that the tokenizer has no token for. Whichever byte comes first, the last one is forbidden; where a byte
+    that is no character stands beside the word, its decoder shows neither, and the answer says so."""
+    word = spaced.tokenizer.encode("a好")[-3:]
+    assert [spaced.tokenizer.token(id) for id in word] == ["<0xE5>", "<0xA5>", "<0xBD>"]
+    likely = Sampling(max_tokens=30, allowed_token_ids=word)
+    own = [likely.model_copy(update={"seed": seed, "bad_words": words}) for seed in range(20) for words in ([], ["好"])]
+    found = generate(spaced, ["a"] * 40, own)
+    written = [bytes(b"\xe5\xa5\xbd"[word.index(token)] for token in sequence.tokens) for sequence in found]
+    assert any("好".encode() in answer for answer in written[::2])
+    assert not any("好".encode() in answer for answer in written[1::2])
+    words = [Sampling(seed=seed, max_tokens=8, force_words=["好"]) for seed in range(20)]
+    found = generate(spaced, ["a"] * 20, words)
+    assert {sequence.finish_reason == "error" for sequence in found} == {True, False}
+    for sequence in found:
+        assert ("好" in sequence.text) == (sequence.error is None)
+        assert sequence.error is None or sequence.error.code == "force-words-not-met"
 
 
 def test_forced_words_keep_stop_strings_and_stop_tokens_away_until_they_have_come(tiny: Tiny) -> None:

@@ -14,6 +14,7 @@ from test_serve_tools import LOOKED, TOOLS
 
 from ingot.serve.errors import KINDS
 from ingot.serve.gate import ROUTES
+from ingot.serve.openapi import STREAMED
 from ingot.text.tokenizer import Tokenizer
 
 
@@ -149,6 +150,8 @@ def test_schemathesis(server: Running, method_path: str, tmp_path: Path) -> None
                 reject()
             if mode is GenerationMode.POSITIVE and isinstance(case.body, dict):
                 case.body.pop("deadline_ms", None)  # one that is too short is a 504, rightly
+                if path in STREAMED:
+                    case.body["stream"] = data.draw(st.booleans())
             response = case.call(base_url=server.url)
             case.validate_response(response, checks=checks)
 

@@ -24,7 +24,8 @@ LONGEST_DEFAULT_WINDOW = 2048
 
 @dataclass(frozen=True)
 class Entrant:
-    """A model taking part. `byte_size` counts its weight files, `tokenizer` is the digest of its tokenizer."""
+    """A model taking part. `byte_size` counts its weight files, `tokenizer` is the digest of its tokenizer; `weights`:
+    what its layers multiplied by, known once it ran."""
 
     name: str
     reference: str
@@ -33,6 +34,7 @@ class Entrant:
     tokenizer: str
     window: int
     form: Form = "decoder"
+    weights: str | None = None
 
 
 Needs = Callable[[Path, Tokenizer, Form], None]

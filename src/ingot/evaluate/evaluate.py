@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,9 +58,12 @@ def evaluate(options: EvaluateOptions) -> Report:
     settled = options.model_copy(update={"window": window, "stride": stride, "baseline": entrants[baseline].name})
     if "perplexity" in tasks and not options.heldout:
         _warn_if_trained_on(entrants, options)
-    raw = {MODELS_NAME: json.dumps([asdict(entrant) for entrant in entrants], ensure_ascii=False, indent=2) + "\n"}
+    raw, ran = dict[str, str](), list[Entrant]()
     for entrant in entrants:
-        raw |= _measure(entrant, tasks, items, settled)
+        rows, weights = _measure(entrant, tasks, items, settled)
+        raw |= rows
+        ran.append(replace(entrant, weights=weights))
+    raw[MODELS_NAME] = json.dumps([asdict(entrant) for entrant in ran], ensure_ascii=False, indent=2) + "\n"
     report = make_report(settled.model_dump(mode="json"), raw).write(options.out, raw)
     _tell(report)
     return report
@@ -109,15 +112,15 @@ def _check_askable(tasks: dict[str, Task], path: Path, tokenizer: Tokenizer, for
 
 def _measure(
     entrant: Entrant, tasks: dict[str, Task], items: dict[str, Sequence[Any]], options: EvaluateOptions
-) -> dict[str, str]:
-    """Load one model, run every task, and let it go again: {raw file: rows}."""
+) -> tuple[dict[str, str], str]:
+    """Load one model, run every task, and let it go again: {raw file: rows}, and the weights that it ran with."""
     model = open_model(entrant.reference, options.place, options.run.weights)
-    found = {}
+    found, weights = {}, model.weights
     for name, task in tasks.items():
         found[_raw_name(task, entrant)] = dump_rows(task.measure(model, items[name], options))
     del model
     gc.collect()
-    return found
+    return found, weights
 
 
 def _raw_name(task: Task, entrant: Entrant) -> str:

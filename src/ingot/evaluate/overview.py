@@ -69,7 +69,7 @@ def overview(entrants: Sequence[Entrant], baseline: int, results: Results, optio
         sections.extend(_plots(entrants, numbers))
     for result in results.values():
         sections.extend(result.sections)
-    return [*sections, Prose(title=text("evaluate-method"), text=_method(options, results))]
+    return [*sections, Prose(title=text("evaluate-method"), text=_method(entrants, options, results))]
 
 
 def _size_sentences(entrants: Sequence[Entrant], baseline: int) -> Iterator[str]:
@@ -104,9 +104,12 @@ def _plots(entrants: Sequence[Entrant], numbers: Sequence[dict[str, Cell]]) -> I
     yield Plot(title=title, kind="scatter", series=series, x_label=x_label, y_label=y_label, note=text("evaluate-95"))
 
 
-def _method(options: Mapping[str, Any], results: Results) -> str:
+def _method(entrants: Sequence[Entrant], options: Mapping[str, Any], results: Results) -> str:
     """How it was measured, so that a reader can repeat it."""
     parts = [text(result.method, **options) for result in results.values()]
+    ran = [f"{entrant.name}: {entrant.weights}" for entrant in entrants if entrant.weights is not None]
+    if ran:
+        parts.append(text("evaluate-method-weights", each="; ".join(ran)))
     if options.get("heldout"):
         parts.append(text("evaluate-method-heldout"))
     if options["limit"] is not None:

@@ -43,7 +43,7 @@ class AnswerDecoder:
 
     @property
     def spelling(self) -> Spelling:
-        """What each token adds to the text. Raises `no-spelling`."""
+        """What each token adds to the text. Raises `tokenizer-not-bytewise`."""
         return spelling_of(self.tokenizer, self._shown)
 
     def _new(self, text: str) -> str:

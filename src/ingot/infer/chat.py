@@ -22,7 +22,7 @@ from ingot.infer.engine import Engine
 from ingot.infer.memory import Memory
 from ingot.infer.opened import open_model
 from ingot.infer.options import CommonSampling, RareSampling, Sampling, Weights
-from ingot.infer.prompts import temperature_of, warn_if_turns_do_not_end, warn_of_settings
+from ingot.infer.prompts import resolved, warn_if_turns_do_not_end, warn_of_settings
 from ingot.infer.sequence import Sequence
 from ingot.infer.speculation.options import Speculation
 from ingot.infer.terminal import CtrlC, write
@@ -36,7 +36,7 @@ class ChatOptions(CommonSampling):
 
     model: str = argument("model to talk with: DIR or DIR+ADAPTER")
     system: str | None = option(None, "system message to begin with", min_length=1)
-    temperature: float | None = option(  # type: ignore[assignment]  # the engine is given a number
+    temperature: float | None = option(
         None,
         "0: the most likely token; 1: the model's own distribution (default: as the directory says, else 0.7)",
         ge=0,
@@ -69,9 +69,7 @@ class Talk:
 def chat(options: ChatOptions) -> Talk:
     """Talk with a model in the terminal."""
     model = open_model(options.model, options.place, options.weights)
-    common = options.model_dump(include=set(CommonSampling.model_fields) - {"temperature"})
-    temperature = temperature_of(model, options.temperature, COOLER)
-    sampling = Sampling.of(**common, temperature=temperature, **options.rare.model_dump())
+    sampling = resolved(model, options, options.rare, COOLER)
     warn_of_settings(model)
     warn_if_turns_do_not_end(model)
     engine = Engine(model, num_slots=1, memory=options.cache, speculation=options.speculation)

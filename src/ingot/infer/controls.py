@@ -1,6 +1,6 @@
 """A batch of requests as tensors: what the samplers read beside the logits.
 
-Built anew for every token from plain numbers; a parameter that is neutral in every row becomes None, so that the
+Built anew for every token from plain numbers; a parameter that is neutral in every row becomes nothing, so that the
 common case builds nothing and computes nothing. A sampler works on the rows that ask for it and on no other, so that a
 request neither waits for its neighbours' samplers nor is changed by them.
 
@@ -95,7 +95,8 @@ class Acting:
 
 @dataclass(frozen=True)
 class Controls:
-    """A batch's parameters as tensors. None where every row has the neutral value, so that the step is skipped."""
+    """A batch's parameters as tensors. None where every row has the neutral value, so that the step is skipped;
+    `acting` has no entry then."""
 
     seen: Seen | None
     repeats: Entries | None
@@ -106,15 +107,7 @@ class Controls:
     early: Entries | None
     forced: Entries | None
     grammar: Masks | None
-    temperature: Acting | None
-    dynatemp: Acting | None
-    top_n_sigma: Acting | None
-    top_k: Acting | None
-    typical_p: Acting | None
-    top_p: Acting | None
-    min_p: Acting | None
-    xtc: Acting | None
-    mirostat: Acting | None
+    acting: Mapping[str, Acting]
 
     @classmethod
     def of(cls, requests: Sequence[Request], device: torch.device) -> Controls:
@@ -130,7 +123,7 @@ class Controls:
             early=_entries([(i, token, -torch.inf) for i, r in rows if _is_early(r) for token in r.eos_ids], device),
             forced=_entries(forced, device),
             grammar=_masks(requests, device),
-            **{name: _acting(map(wanted, requests), device) for name, wanted in ACTING.items()},
+            acting={name: own for name, wanted in ACTING.items() if (own := _acting(map(wanted, requests), device))},
         )
 
 

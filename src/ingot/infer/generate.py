@@ -34,7 +34,7 @@ from ingot.infer.prompts import (
     Asked,
     make_prompt,
     read_prompts,
-    temperature_of,
+    resolved,
     warn_if_turns_do_not_end,
     warn_of_settings,
 )
@@ -83,9 +83,6 @@ class GenerateOptions(CommonSampling):
         None, 'many prompts: one a line, or .jsonl with "prompt" or "messages" and any other keys'
     )
     chat: bool = option(False, "ask the prompt as one user turn of the chat template")
-    temperature: float | None = option(  # type: ignore[assignment]  # the engine is given a number
-        None, "0: the most likely token; 1: the model's own distribution (default: as the directory says, else 1)", ge=0
-    )
     out: Path | None = option(None, "write one JSON line a prompt to this new file")
     slots: int = option(8, "sequences that run at once", ge=1, le=1024)
     place: str = option("cpu", "where to run: cpu, cuda, cuda:1, 2xcuda, auto, or sizes such as cuda=8GiB,cpu=4GiB")
@@ -189,14 +186,12 @@ def _answers(
 
 
 def sampling_of(options: GenerateOptions, model: LanguageModel) -> Sampling:
-    """The verb's flags as what the engine takes. Raises `bad-option`."""
-    common = options.model_dump(include=set(CommonSampling.model_fields) - {"temperature"})
-    own = OWN if options.search.kind != "off" and options.temperature is None else None
-    temperature = temperature_of(model, options.temperature, OWN) if own is None else own
-    return Sampling.of(
-        **common, temperature=temperature, **options.rare.model_dump(), **options.steering.model_dump(),
-        constraint=constraint_of(options.answer),
-    )  # fmt: skip
+    """The verb's flags as what the engine takes. A search draws nothing, so it has no temperature from a directory.
+    Raises `bad-option`."""
+    if options.search.kind != "off" and options.temperature is None:
+        options = options.model_copy(update={"temperature": OWN})
+    more = {**options.steering.model_dump(), "constraint": constraint_of(options.answer)}
+    return resolved(model, options, options.rare, OWN, **more)
 
 
 def _prompts(options: GenerateOptions, model: LanguageModel) -> list[Asked]:
@@ -252,7 +247,7 @@ def _show(done: Generated, options: GenerateOptions) -> None:
 def _warn_of_errors(done: Generated) -> None:
     """Answers that are not what was asked for, or not all of it, are told beside their records."""
     failed = [sequence.error for sequence in done.sequences if sequence.error is not None]
-    cut = sum(sequence.incomplete is True for sequence in done.sequences) - len(failed)
+    cut = sum(sequence.incomplete is True and sequence.error is None for sequence in done.sequences)
     if failed:
         warn("answers-failed", number=len(failed), first=str(failed[0]))
     if cut:

@@ -93,11 +93,13 @@ Texts = Annotated[list[Text], BeforeValidator(_stops), AfterValidator(_no_fragme
 
 
 class CommonSampling(Options):
-    """What most people set."""
+    """What most people set. Without a temperature, what the model's directory says, else the verb's own."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    temperature: float = option(1.0, "0 takes the most likely token; 1 draws from the model's own distribution", ge=0)
+    temperature: float | None = option(
+        None, "0: the most likely token; 1: the model's own distribution (default: as the directory says, else 1)", ge=0
+    )
     top_k: int = option(0, "draw among this many most likely tokens (0: all)", ge=0, le=MAX_COUNT)
     top_p: float = option(1.0, "draw among the fewest tokens whose probabilities sum to this", gt=0, le=1)
     seed: int | None = option(
@@ -161,6 +163,7 @@ class RareSampling(Options):
 class Sampling(CommonSampling, RareSampling, Steering):
     """How one request draws its tokens. `Sampling.of(...)` names the value that is out of range."""
 
+    temperature: float = option(1.0, "0 takes the most likely token; 1 draws from the model's own distribution", ge=0)
     logit_bias: Annotated[dict[int | str, Bias], BeforeValidator(_bias_keys), AfterValidator(_bias_checked)] = option(
         {}, "{token id, or text for every token of it: what to add to its logit, -100..100}"
     )

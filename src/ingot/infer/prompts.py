@@ -17,6 +17,7 @@ from ingot.adapt.load import LanguageModel
 from ingot.core.errors import IngotError, fail
 from ingot.core.progress import say, warn
 from ingot.data.files import check_text, kind, read_lines, read_records
+from ingot.infer.options import CommonSampling, RareSampling, Sampling
 from ingot.infer.reader import Prompt, Reader
 from ingot.text.chat import end_of_turn
 
@@ -55,6 +56,14 @@ def warn_of_settings(model: LanguageModel) -> None:
     """A directory may ask for a way of writing that no request can: say what is not followed."""
     if model.generation.ignored:
         warn("generation-not-followed", path=model.model_dir.path, keys=", ".join(model.generation.ignored))
+
+
+def resolved(model: LanguageModel, common: CommonSampling, rare: RareSampling, default: float, **more: Any) -> Sampling:
+    """A verb's flags as what the engine takes, with a temperature; `default`: see `temperature_of`. Raises
+    `bad-option`."""
+    given = {name: getattr(common, name) for name in CommonSampling.model_fields}
+    given["temperature"] = temperature_of(model, common.temperature, default)
+    return Sampling.of(**given, **rare.model_dump(), **more)
 
 
 def temperature_of(model: LanguageModel, asked: float | None, default: float) -> float:

@@ -210,18 +210,22 @@ class Sequence:
             self.logprobs.append(logprobs)
         text = self._advance(token_id, forced)
         self._pieces.append(text)
-        if self._matcher is not None:
-            self._prove(self._matcher)
+        self._prove()
         return Event(self, token_id, text, self.finish_reason, logprobs)
 
-    def _prove(self, matcher: Matcher) -> None:
+    def _prove(self) -> None:
         """At the end: is the text what was asked for? One that was cut may be, by chance."""
-        if self.finish_reason not in ("stop", "length") or (self.finish_reason == "length" and not matcher.may_end):
+        if self.finish_reason not in ("stop", "length"):
             return
-        reason = matcher.prove(self.text)
-        self._is_proven = reason is None
-        if reason is not None:
-            self.error = fail("constraint-not-met", reason=reason)
+        missing = [text for text in self.sampling.force_words if text not in self.text]
+        if missing:
+            self.error = fail("force-words-not-met", text=missing[0])
+        if self._matcher is not None and (self.finish_reason == "stop" or self._matcher.may_end):
+            reason = self._matcher.prove(self.text)
+            self._is_proven = reason is None
+            if reason is not None:
+                self.error = fail("constraint-not-met", reason=reason)
+        if self.error is not None:
             self.finish_reason = "error"
 
     def _fail(self) -> Event:

@@ -21,6 +21,12 @@ from ingot.serve.schema.answers import SCHEMAS
 
 JSON = "application/json"
 EVENTS = "text/event-stream"
+EVENT = {
+    "type": "object",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+    "required": ["data"],
+}
+"""One event of a stream; `data` is JSON, or OpenAI's [DONE]."""
 
 ALWAYS = (401, 405, 500)
 """Statuses that any route can answer with."""
@@ -78,7 +84,7 @@ def _post(path: str, schemas: dict[str, Any]) -> dict[str, Any]:
     schemas[body.__name__] = schema
     content: dict[str, Any] = {JSON: {"schema": _ref(answer)}}
     if path in STREAMED:
-        content[EVENTS] = {"schema": {"type": "string"}}
+        content[EVENTS] = {"schema": EVENT}
     refusals = _refusals((*ALWAYS, *statuses), "MessagesError" if is_anthropic(path) else "Error")
     return {
         "operationId": _name(path),

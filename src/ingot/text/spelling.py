@@ -1,11 +1,6 @@
-"""What each token writes: the bytes it adds in the middle of a text, and which tokens write what.
+"""Which tokens write what: `ingot.text.token_bytes` the other way round.
 
-Rules about text (a phrase that must not, or must, be said) are kept whatever tokens spell it, so they ask here. Special
-tokens write nothing, but for those that are shown. A token that is dropped at the beginning of a text (the space of
-sentencepiece's first word) counts as written: whoever forbids is then too strict there, never too lax.
-
-What this does not do: tokenizers whose decoder rewrites what stands between tokens (WordPiece's clean-up, CTC, words
-with an end mark); they are refused by name.
+Rules about text (a phrase that must not, or must, be said) are kept whatever tokens spell it, so they ask here.
 """
 
 from __future__ import annotations
@@ -17,21 +12,19 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ingot.core.errors import fail
-from ingot.text.stream import BYTE_TOKEN, token_bytes
+from ingot.text.token_bytes import read_token_bytes
 from ingot.text.tokenizer import Tokenizer
 
 Ids = NDArray[np.int64]
 
 
 class Spelling:
-    """`written[id]`: the bytes of each token. Raises `no-spelling`."""
+    """`written[id]`: the bytes of each token; `opening[id]`: as the first of a text, where they are others. Special
+    tokens write nothing, but for those that are `shown`. Raises `tokenizer-not-bytewise`."""
 
     def __init__(self, tokenizer: Tokenizer, shown: frozenset[int] = frozenset()) -> None:
-        silent = tokenizer.special_ids - shown
-        write = _byte_level if tokenizer.is_byte_level else _Pairs(tokenizer)
-        tokens = [(id, None if id in silent else tokenizer.token(id)) for id in range(tokenizer.vocab_size)]
-        self.written = [b"" if token is None else write(id, token) for id, token in tokens]
+        found = read_token_bytes(tokenizer, shown)
+        self.written, self.opening = found.whole, found.opening
         self.longest = max(map(len, self.written), default=0)
 
     def starting_with(self, begin: bytes) -> Ids:
@@ -89,23 +82,3 @@ class Spelling:
 def spelling_of(tokenizer: Tokenizer, shown: frozenset[int] = frozenset()) -> Spelling:
     """The spelling of an opened tokenizer, made once."""
     return Spelling(tokenizer, shown)
-
-
-def _byte_level(id: int, token: str) -> bytes:
-    return token_bytes(token)
-
-
-class _Pairs:
-    """For every other tokenizer: what the decoder adds when the token comes behind a letter."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        if not tokenizer.is_additive:
-            raise fail("no-spelling", path=tokenizer.path)
-        self._tokenizer = tokenizer
-        self._letter = tokenizer.encode("a")[-1:]
-        self._size = len(tokenizer.decode(self._letter, skip_special=False))
-
-    def __call__(self, id: int, token: str) -> bytes:
-        if self._tokenizer.has_byte_tokens and BYTE_TOKEN.fullmatch(token):
-            return bytes([int(token[3:5], 16)])
-        return self._tokenizer.decode([*self._letter, id], skip_special=False)[self._size :].encode()

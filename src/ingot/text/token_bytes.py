@@ -9,6 +9,7 @@ decoder joins or cleans words (WordPiece) is refused by name.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -32,32 +33,30 @@ class TokenBytes:
     whole: list[bytes]
     opening: dict[int, bytes] = field(default_factory=dict)
 
+    def joined(self, ids: Sequence[int]) -> bytes:
+        """What a text of these tokens is; none of the special ones among them."""
+        first = (self.opening.get(id, self.whole[id]) for id in ids[:1])
+        return b"".join([*first, *(self.whole[id] for id in ids[1:])])
 
-def read_token_bytes(tokenizer: Tokenizer) -> TokenBytes:
-    """Raises `tokenizer-not-bytewise` with what its decoder is, or with a run of tokens for which it is not so."""
-    found = _byte_level(tokenizer) if tokenizer.is_byte_level else _with_spaces(tokenizer)
-    _try(tokenizer, found)
+
+def read_token_bytes(tokenizer: Tokenizer, shown: frozenset[int] = frozenset()) -> TokenBytes:
+    """`shown`: special tokens that are part of the text. Raises `tokenizer-not-bytewise` with what its decoder is, or
+    with a run of tokens for which it is not so."""
+    silent = tokenizer.special_ids - shown
+    names = ["" if id in silent else tokenizer.token(id) or "" for id in range(tokenizer.vocab_size)]
+    names = ["" if tokenizer.nonce in name else name for name in names]  # a hole
+    found = TokenBytes([*map(token_bytes, names)]) if tokenizer.is_byte_level else _with_spaces(tokenizer, names)
+    _try(tokenizer, found, shown)
     return found
 
 
-def _names(tokenizer: Tokenizer) -> list[str]:
-    """Each id's token, "" for special ones, holes and those the decoder is never given."""
-    tokens = [tokenizer.token(id) or "" for id in range(tokenizer.vocab_size)]
-    return ["" if id in tokenizer.special_ids or tokenizer.nonce in token else token for id, token in enumerate(tokens)]
-
-
-def _byte_level(tokenizer: Tokenizer) -> TokenBytes:
-    return TokenBytes([token_bytes(token) for token in _names(tokenizer)])
-
-
-def _with_spaces(tokenizer: Tokenizer) -> TokenBytes:
+def _with_spaces(tokenizer: Tokenizer, names: list[str]) -> TokenBytes:
     steps = _steps(tokenizer.decoder)
     space = next((sign for step in steps if (sign := _space(step)) is not None), None)
     kinds = [str(step.get("type")) for step in steps]
     if space is None or not set(kinds) <= STEPS or kinds.count("Replace") > 1:
         reason = f"its decoder is {' + '.join(kinds) or 'none'}"
         raise fail("tokenizer-not-bytewise", path=tokenizer.path, reason=reason)
-    names = _names(tokenizer)
     is_bytes = tokenizer.has_byte_tokens
     whole = [_bytes(name, space, is_bytes) for name in names]
     first = {id: tokenizer.decode([id]).encode() for id, own in enumerate(whole) if own.startswith(b" ")}
@@ -85,19 +84,18 @@ def _space(step: dict[str, Any]) -> str | None:
     return None
 
 
-def _try(tokenizer: Tokenizer, found: TokenBytes) -> None:
+def _try(tokenizer: Tokenizer, found: TokenBytes, shown: frozenset[int]) -> None:
     """Runs of tokens decoded by the tokenizer and by their bytes. A run is tried where it is a text: bytes that are
     none are shown by signs, and each tokenizer has its own way of counting those."""
     chooser = random.Random(0)
     ids = [id for id, own in enumerate(found.whole) if own]
     drawn = [[chooser.choice(ids) for _ in range(RUN)] for _ in range(TRIALS if ids else 0)]
     for run in [*drawn, *_edges(found, ids)]:
-        said = b"".join([found.opening.get(run[0], found.whole[run[0]]), *(found.whole[id] for id in run[1:])])
+        said = found.joined(run)
         if not _is_text(said):
             run = [id for id in run if _is_text(found.whole[id])]
-            said = b"".join([found.opening.get(id, found.whole[id]) if at == 0 else found.whole[id]
-                             for at, id in enumerate(run)])  # fmt: skip
-        text = tokenizer.decode(run)
+            said = found.joined(run)
+        text = tokenizer.decode(run, shown=shown)
         if text != said.decode():
             raise fail("tokenizer-not-bytewise", path=tokenizer.path, reason=f"the tokens {run} are {text!r}")
 

@@ -256,13 +256,6 @@ class Tokenizer:
         return self.decoder.get("type") == "ByteLevel"
 
     @cached_property
-    def is_additive(self) -> bool:
-        """Does every token write the same wherever it stands, but for a space that a text may not begin with?"""
-        steps = self.decoder.get("decoders", [self.decoder])
-        plain = {None, "ByteLevel", "Metaspace", "Replace", "ByteFallback", "Fuse", "Strip", "WordPiece"}
-        return all(step.get("type") in plain and not step.get("cleanup") for step in steps)
-
-    @cached_property
     def has_byte_tokens(self) -> bool:
         """Are there tokens such as <0xE4> that stand for single bytes?"""
         return "ByteFallback" in json.dumps(self.decoder)

@@ -60,7 +60,8 @@ def _accuracy(name: str, grid: Sequence[float], values: Values) -> Series:
 
 
 def _table(options: TuneTemperatureOptions, decision: Decision, scores: Scores, halves: Halves) -> Table:
-    columns = {text("temperature"): [*map(_plain, options.temperatures)]} | _right(options, decision, scores, halves)
+    columns: dict[str, list[Cell]] = {text("temperature"): [*options.temperatures]}
+    columns |= _right(options, decision, scores, halves)
     columns[text("temperature-nats")] = [float(column.mean()) for column in scores.entropy.T]
     columns[text("temperature-cut")] = [float(column.mean()) for column in scores.cut.T]
     columns[text("temperature-tokens")] = [float(column.mean()) for column in scores.tokens.T]
@@ -101,7 +102,3 @@ def _standing(decision: Decision, place: int) -> str:
     if place == decision.standing.best:
         return text("temperature-is-best")
     return text("temperature-is-like" if place in decision.standing.kept else "temperature-is-worse")
-
-
-def _plain(value: float) -> Cell:
-    return value

@@ -41,7 +41,9 @@ class Turning:
     @property
     def is_clear(self) -> bool:
         low, high = self.interval.low, self.interval.high
-        return self.place is not None and self.lost <= LOST and low is not None and high - low <= WIDEST + 1e-9  # type: ignore[operator]
+        if self.place is None or low is None or high is None:
+            return False
+        return self.lost <= LOST and high - low <= WIDEST + 1e-9
 
 
 def turning_place(temperatures: Sequence[float], entropies_K: Values) -> int | None:

@@ -134,7 +134,7 @@ def _samples(options: TuneTemperatureOptions, model: LanguageModel, items: list[
 def _identity(options: TuneTemperatureOptions, model: LanguageModel) -> dict[str, Any]:
     """What must be the same for samples to go together."""
     kept = options.model_dump(mode="json", include={"grid", "samples", "limit", "max_tokens", "chat", "seed"})
-    kept["weights"] = options.machine.weights
+    kept["weights"] = model.weights
     return kept | {"task": path_digest(options.task), "model": [parent.digest for parent in model.parents]}
 
 
@@ -150,8 +150,9 @@ def _written(
     report = None if options.report is None else page.write(options.report, {"samples.jsonl": dump_rows(rows)})
     if out is not None:
         evidence = {"method": "labels" if decision.standing else "entropy", "grid": options.temperatures,
-                    "samples": options.samples, "seed": options.seed, "task": path_digest(options.task),
-                    "model": model.model_dir.digest, **decision.evidence}  # fmt: skip
+                    "samples": options.samples, "seed": options.seed, "weights": model.weights,
+                    "task": path_digest(options.task), "model": model.model_dir.digest,
+                    **decision.evidence}  # fmt: skip
         parent = model.model_dir
         del model
         gc.collect()

@@ -11,9 +11,9 @@ import json
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from llguidance import LLMatcher
@@ -24,7 +24,8 @@ from ingot.infer.constraint.matcher import Matcher
 from ingot.infer.constraint.options import Constraint
 from ingot.infer.constraint.patterns import read_or_fail
 from ingot.infer.constraint.proof import Proof, json_proof, pattern_proof
-from ingot.infer.constraint.schema import pointer_to, read_schema, refused
+from ingot.infer.constraint.refusal import refused
+from ingot.infer.constraint.schema import parts, read_schema
 from ingot.infer.constraint.tools import CLOSE, OPEN, call_schema, calls_proof
 from ingot.text.tokenizer import Tokenizer
 from ingot.text.trie import TokenTrie, byte_trie
@@ -121,7 +122,7 @@ class Constraints:
         """The pointer of the deepest part that is not taken even alone; None where only the whole is not."""
         definitions = {name: schema[name] for name in ("$defs", "definitions") if name in schema}
         worst = None
-        for pointer, part in list(_parts(schema))[:TRACED]:
+        for pointer, part in list(parts(schema))[:TRACED]:
             if isinstance(part, dict) and self.trie.matcher(json_grammar({**definitions, **part}) + TAIL).is_error():
                 worst = pointer
         return worst
@@ -162,8 +163,12 @@ def _grammar(constraints: Constraints, constraint: Constraint) -> tuple[str, Pro
     assert constraint.grammar is not None
     grammar = read_grammar(constraint.grammar)
 
+    @cache
+    def compiled() -> LLMatcher:
+        return constraints.bytes.matcher(grammar + TAIL)
+
     def prove(text: str) -> str | None:
-        matcher = constraints.bytes.matcher(grammar + TAIL)
+        matcher = compiled().deep_copy()
         read = matcher.try_consume_tokens(list(text.encode()))
         fits = read == len(text.encode()) and matcher.is_accepting()
         return None if fits else f"the grammar reads {read} of its {len(text.encode())} bytes"
@@ -195,22 +200,6 @@ KINDS: dict[str, Callable[[Constraints, Constraint], tuple[str, Proof]]] = {
     "choice": _choice,
     "tools": _tools,
 }
-
-
-def _parts(schema: Any, pointer: str = "") -> Iterator[tuple[str, Any]]:
-    """Every schema inside a rewritten one with its pointer, outer ones first."""
-    yield pointer, schema
-    if not isinstance(schema, dict):
-        return
-    for name, value in schema.items():
-        if name in ("items", "additionalProperties"):
-            yield from _parts(value, pointer + pointer_to(name))
-        elif name in ("anyOf", "oneOf", "allOf", "prefixItems"):
-            for at, each in enumerate(value):
-                yield from _parts(each, pointer + pointer_to(name, at))
-        elif name in ("$defs", "definitions", "properties", "patternProperties"):
-            for key, each in value.items():
-                yield from _parts(each, pointer + pointer_to(name, key))
 
 
 def _said(message: str) -> str:

@@ -19,9 +19,12 @@ MONTHS = r"(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]
 LEAP = r"(?:[12]\d(?:0[48]|[2468][048]|[13579][26])|(?:12|16|20|24|28)00)-02-29"
 DATE = rf"(?:[12]\d{{3}}-{MONTHS}|{LEAP})"
 TIME = r"(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)"
-CLOCK = r"T(?:\d{1,9}H(?:\d{1,9}M(?:\d{1,9}S)?)?|\d{1,9}M(?:\d{1,9}S)?|\d{1,9}S)"
-DAYS = r"(?:\d{1,9}Y(?:\d{1,9}M(?:\d{1,9}D)?)?|\d{1,9}M(?:\d{1,9}D)?|\d{1,9}D)"
-DURATION = rf"P(?:\d{{1,9}}W|{DAYS}(?:{CLOCK})?|{CLOCK})"
+AMOUNT = r"\d{1,9}"
+DAYS, CLOCK = (
+    rf"(?:{AMOUNT}{a}(?:{AMOUNT}{b}(?:{AMOUNT}{c})?)?|{AMOUNT}{b}(?:{AMOUNT}{c})?|{AMOUNT}{c})"
+    for a, b, c in ("YMD", "HMS")
+)
+DURATION = rf"P(?:{AMOUNT}W|{DAYS}(?:T{CLOCK})?|T{CLOCK})"
 LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 HOSTNAME = rf"{LABEL}(?:\.{LABEL}){{0,2}}"
 ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,20}"
@@ -34,8 +37,7 @@ IPV6 = "|".join(
     + [rf"{HEX}(?::{HEX}){{{n - 1}}}::{HEX}(?::{HEX}){{0,{5 - n}}}" for n in range(1, 6)]
 )
 UUID4 = "[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
-PATH = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*"
-QUERY = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*"
+PATH, QUERY = (rf"(?:[A-Za-z0-9._~!$&'()*+,;=:@/{also}-]|%[0-9A-Fa-f]{{2}})*" for also in ("", "?"))
 AUTHORITY = rf"//{HOSTNAME}(?::[1-9]\d{{0,3}})?(?:/{PATH})?"
 URI = rf"[A-Za-z][A-Za-z0-9+.-]{{0,30}}:(?:{AUTHORITY}|[A-Za-z0-9]{PATH})(?:\?{QUERY})?(?:#{QUERY})?"
 

@@ -45,6 +45,8 @@ class Pattern:
 def read_pattern(source: str, whole: bool) -> Pattern:
     """`whole`: the text must match from end to end; otherwise a part of it, as in JSON Schema. Raises ValueError with
     what is wrong and where."""
+    if len(source) > MAX_SIZE:
+        raise ValueError(f"it has {len(source)} characters, {MAX_SIZE} are taken")
     reader = _Reader(source)
     branches = [reader.branch(whole)]
     while reader.take("|"):

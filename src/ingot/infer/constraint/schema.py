@@ -10,17 +10,15 @@ Works with a list of places instead of recursion, so that no depth of nesting ca
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from decimal import Decimal
-from math import isfinite
 from typing import Any
 from urllib.parse import unquote
 
-from ingot.core.errors import IngotError, fail
+from ingot.core.errors import IngotError
 from ingot.infer.constraint.formats import FORMATS
-from ingot.infer.constraint.patterns import read_pattern
-from ingot.text.tokenizer import SURROGATE
+from ingot.infer.constraint.refusal import pointer_to, refused, shown
+from ingot.infer.constraint.values import VALUES, check_text, pattern
 
 MAX_DEPTH = 64
 """Schemas inside schemas."""
@@ -30,15 +28,8 @@ MAX_NODES = 20_000
 """Schemas and enumerated values in one schema."""
 MAX_PROPERTIES = 400
 """Properties of one object: more would be too many ways to go on at one place."""
-MAX_INTEGER = 2**53
-"""Bounds are read as 64-bit floats, which hold every integer up to here."""
-MAX_DIGITS = 15
-"""Decimal digits that a 64-bit float holds."""
-MIN_EXPONENT = -12
-"""Digits behind the point."""
 FORMAT = "x-ingot-format"
 """The keyword under which a checked format stands in the rewritten schema."""
-TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 DRAFTS = ("2020-12/schema", "2019-09/schema", "draft-07/schema", "draft-06/schema")
 
 ANNOTATIONS = frozenset(
@@ -61,34 +52,26 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True)
 class Place:
-    """A schema inside the schema: its JSON pointer, how deep it lies, and where its new form goes."""
+    """A schema inside the schema: its JSON pointer, how deep it lies, and where its new form goes: into[key]."""
 
     schema: Any
     pointer: str
     depth: int
-    put: Callable[[Any], None]
-
-
-def pointer_to(*steps: object) -> str:
-    """A JSON pointer (RFC 6901)."""
-    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
-
-
-def refused(pointer: str, reason: str) -> IngotError:
-    """The error for a place in a schema."""
-    return fail("schema-refused", pointer=pointer, reason=reason)
+    into: Any
+    key: Any
 
 
 def read_schema(schema: Any, strict: bool = False, base: str = "") -> Any:
     """The schema rewritten: only keywords that are enforced, patterns in the plain dialect, formats as they are.
     `base`: where the schema will stand in a larger one. Raises `schema-refused` naming the pointer."""
-    found: list[Any] = []
-    places = [Place(schema, "", 0, found.append)]
+    found: list[Any] = [None]
+    places = [Place(schema, "", 0, found, 0)]
     links: dict[str, list[tuple[str, str]]] = {}
     count = 0
     while places:
         place = places.pop()
-        count += 1 + len(place.schema.get("enum") or ()) if isinstance(place.schema, dict) else 1
+        values = place.schema.get("enum") if isinstance(place.schema, dict) else None
+        count += 1 + (len(values) if isinstance(values, list) else 0)
         if place.depth > MAX_DEPTH:
             raise refused(place.pointer, f"schemas are nested more than {MAX_DEPTH} deep")
         if count > MAX_NODES:
@@ -137,16 +120,16 @@ class _Rewriting:
         """Puts the new form where it belongs; gives the schemas inside, last first, so that the first is next."""
         schema = self.place.schema
         if isinstance(schema, bool):
-            self.place.put(schema)
+            self.place.into[self.place.key] = schema
             return []
         if not isinstance(schema, dict):
-            raise refused(self.place.pointer, f"a schema is an object, true or false; found {_shown(schema)}")
+            raise refused(self.place.pointer, f"a schema is an object, true or false; found {shown(schema)}")
         for name, value in schema.items():
             self.keyword(name, value)
         if self.strict:
             self.require_strict(schema)
         self.settle(schema)
-        self.place.put(self.new)
+        self.place.into[self.place.key] = self.new
         return self.inner[::-1]
 
     def pointer(self, *steps: object) -> str:
@@ -161,7 +144,9 @@ class _Rewriting:
         if name in ("$schema", "$id"):
             self.head(name, value)
         elif name in VALUES:
-            self.new[name] = VALUES[name](self, name, value)
+            self.new[name] = VALUES[name](value, self.pointer(name))
+        elif name == "$ref":
+            self.new[name] = self.reference(name, value)
         elif name in SCHEMAS:
             SCHEMAS[name](self, name, value)
         else:
@@ -172,122 +157,54 @@ class _Rewriting:
         if self.place.pointer:
             raise self.wrong(name, f"{name!r} is only supported at the top")
         if name == "$schema" and not (isinstance(value, str) and value.rstrip("#").endswith(DRAFTS)):
-            raise self.wrong(name, f"expected draft 2020-12 (or 2019-09, 7, 6); found {_shown(value)}")
+            raise self.wrong(name, f"expected draft 2020-12 (or 2019-09, 7, 6); found {shown(value)}")
 
     # ---- schemas inside
 
     def one(self, name: str, value: Any) -> None:
         if isinstance(value, list):
             raise self.wrong(name, f"{name!r} is one schema in draft 2020-12; a list of them is 'prefixItems'")
-        self.descend(value, [name], lambda new: self.new.__setitem__(name, new))
+        self.descend(value, self.pointer(name), self.new, name)
 
     def many(self, name: str, value: Any) -> None:
         if not isinstance(value, list) or not value:
-            raise self.wrong(name, f"expected a list of schemas; found {_shown(value)}")
+            raise self.wrong(name, f"expected a list of schemas; found {shown(value)}")
         self.new[name] = news = [None] * len(value)
         for at, schema in enumerate(value):
             if name != "prefixItems":
                 self.links.append((self.pointer(name, at), self.pointer(name, at)))
-            self.descend(schema, [name, at], lambda new, at=at: news.__setitem__(at, new))  # type: ignore[misc]
+            self.descend(schema, self.pointer(name, at), news, at)
 
     def named(self, name: str, value: Any) -> None:
         if not isinstance(value, dict):
-            raise self.wrong(name, f"expected an object of schemas; found {_shown(value)}")
+            raise self.wrong(name, f"expected an object of schemas; found {shown(value)}")
         if name == "properties" and len(value) > MAX_PROPERTIES:
             raise self.wrong(name, f"an object has more than {MAX_PROPERTIES} properties")
         self.new[name] = news = dict.fromkeys(value)
         for key, schema in value.items():
-            _check_text(key, self.pointer(name))
-            self.descend(schema, [name, key], lambda new, key=key: news.__setitem__(key, new))  # type: ignore[misc]
+            check_text(key, self.pointer(name))
+            self.descend(schema, self.pointer(name, key), news, key)
 
     def by_pattern(self, name: str, value: Any) -> None:
         """Keys are patterns, and are written in the plain dialect."""
         if not isinstance(value, dict):
-            raise self.wrong(name, f"expected an object of schemas; found {_shown(value)}")
+            raise self.wrong(name, f"expected an object of schemas; found {shown(value)}")
         news: dict[str, Any] = {}
         self.new[name] = news
         for key, schema in value.items():
-            plain = self.plain(key, self.pointer(name, key))
+            plain = pattern(key, self.pointer(name, key))
             if plain in news:
                 raise refused(self.pointer(name, key), "another key is the same pattern")
             news[plain] = None
-            self.descend(schema, [name, key], lambda new, key=plain: news.__setitem__(key, new))  # type: ignore[misc]
+            self.descend(schema, self.pointer(name, key), news, plain)
 
-    def descend(self, schema: Any, steps: list[object], put: Callable[[Any], None]) -> None:
-        self.inner.append(Place(schema, self.pointer(*steps), self.place.depth + 1, put))
-
-    # ---- values
-
-    def type(self, name: str, value: Any) -> Any:
-        names = value if isinstance(value, list) else [value]
-        unknown = [each for each in names if each not in TYPES]
-        if unknown or not names:
-            raise self.wrong(name, f"expected {', '.join(TYPES)}, or a list of them; found {_shown(value)}")
-        return value
-
-    def values(self, name: str, value: Any) -> Any:
-        if not isinstance(value, list) or not value:
-            raise self.wrong(name, f"expected a list with at least one value; found {_shown(value)}")
-        for at, each in enumerate(value):
-            self.constant(name, each, at)
-        return value
-
-    def constant(self, name: str, value: Any, *steps: object) -> Any:
-        """Any value whose numbers stay what they are and whose text is text."""
-        open_values, pointer = [value], self.pointer(name, *steps)
-        depth = 0
-        while open_values:
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise refused(pointer, f"a value is nested more than {MAX_DEPTH} deep")
-            for each in open_values:
-                _check_constant(each, pointer)
-            inside = [list(each.values()) + list(each) if isinstance(each, dict) else each
-                      for each in open_values if isinstance(each, dict | list)]  # fmt: skip
-            open_values = [each for group in inside for each in group]
-        return value
-
-    def required(self, name: str, value: Any) -> Any:
-        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-            raise self.wrong(name, f"expected a list of names; found {_shown(value)}")
-        for each in value:
-            _check_text(each, self.pointer(name))
-        return list(dict.fromkeys(value))
-
-    def count(self, name: str, value: Any) -> Any:
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if type(value) is not int or not 0 <= value <= 2**31:
-            raise self.wrong(name, f"expected a count from 0 to {2**31}; found {_shown(value)}")
-        return value
-
-    def bound(self, name: str, value: Any) -> Any:
-        if type(value) not in (int, float) or not is_exact(value):
-            raise self.wrong(name, f"expected a number of at most {MAX_DIGITS} digits; found {_shown(value)}")
-        if name == "multipleOf" and value <= 0:
-            raise self.wrong(name, f"expected a number above 0; found {_shown(value)}")
-        return value
-
-    def pattern(self, name: str, value: Any) -> Any:
-        if not isinstance(value, str):
-            raise self.wrong(name, f"expected a regular expression; found {_shown(value)}")
-        return self.plain(value, self.pointer(name))
-
-    def plain(self, source: str, pointer: str) -> str:
-        try:
-            return f"^(?:{read_pattern(source, whole=False).text})$"
-        except ValueError as error:
-            raise refused(pointer, str(error)) from None
-
-    def format(self, name: str, value: Any) -> Any:
-        if not isinstance(value, str) or value not in FORMATS:
-            raise self.wrong(name, f"the format {_shown(value)} is not enforced here; known: {', '.join(FORMATS)}")
-        return value
+    def descend(self, schema: Any, pointer: str, into: Any, key: Any) -> None:
+        self.inner.append(Place(schema, pointer, self.place.depth + 1, into, key))
 
     def reference(self, name: str, value: Any) -> Any:
         """Only inside the schema, by JSON pointer."""
         if not isinstance(value, str) or (value != "#" and not value.startswith("#/")):
-            raise self.wrong(name, f"expected a pointer into this schema, such as #/$defs/x; found {_shown(value)}")
+            raise self.wrong(name, f"expected a pointer into this schema, such as #/$defs/x; found {shown(value)}")
         self.links.append((self.pointer(name), unquote(value[1:])))
         return f"#{self.base}{value[1:]}"
 
@@ -339,33 +256,6 @@ class _Rewriting:
             raise self.wrong("required", f"'strict' asks for every property to be required; missing: {missing[0]!r}")
 
 
-def is_exact(value: float) -> bool:
-    """Is this number the same in decimal and as a 64-bit float?"""
-    if isinstance(value, int):
-        return abs(value) <= MAX_INTEGER
-    if not isfinite(value) or abs(value) > MAX_INTEGER:
-        return False
-    _, digits, exponent = Decimal(repr(value)).as_tuple()
-    return len(digits) <= MAX_DIGITS and int(exponent) >= MIN_EXPONENT
-
-
-def _check_text(text: str, pointer: str) -> None:
-    if not text.isascii() and SURROGATE.search(text):
-        raise refused(pointer, "it holds half a character (a lone surrogate)")
-
-
-def _check_constant(value: Any, pointer: str) -> None:
-    if isinstance(value, str):
-        _check_text(value, pointer)
-    elif type(value) in (int, float):
-        if not is_exact(value):
-            raise refused(pointer, f"expected numbers of at most {MAX_DIGITS} digits; found {_shown(value)}")
-    elif value is not None and not isinstance(value, bool | list | dict):
-        raise refused(pointer, f"{_shown(value)} is no JSON value")
-    elif isinstance(value, dict) and not all(isinstance(key, str) for key in value):
-        raise refused(pointer, "the names in an object are strings")
-
-
 def _are_distinct(branches: list[Any]) -> bool:
     """Is each branch of a oneOf a list of constants, and none of them in two branches?"""
     lists = []
@@ -373,38 +263,12 @@ def _are_distinct(branches: list[Any]) -> bool:
         if not isinstance(branch, dict) or len(branch.keys() & {"const", "enum"}) != 1:
             return False
         values = branch["enum"] if "enum" in branch else [branch["const"]]
-        if not all(isinstance(value, str) for value in values):
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
             return False
         lists.append(set(values))
     return sum(map(len, lists)) == len(set().union(*lists))
 
 
-def _shown(value: Any) -> str:
-    return f"{value!r:.60}"
-
-
-Rewriter = Callable[[_Rewriting, str, Any], Any]
-
-VALUES: dict[str, Rewriter] = {
-    "$ref": _Rewriting.reference,
-    "type": _Rewriting.type,
-    "enum": _Rewriting.values,
-    "const": _Rewriting.constant,
-    "required": _Rewriting.required,
-    "minProperties": _Rewriting.count,
-    "maxProperties": _Rewriting.count,
-    "minItems": _Rewriting.count,
-    "maxItems": _Rewriting.count,
-    "minLength": _Rewriting.count,
-    "maxLength": _Rewriting.count,
-    "pattern": _Rewriting.pattern,
-    "format": _Rewriting.format,
-    "minimum": _Rewriting.bound,
-    "maximum": _Rewriting.bound,
-    "exclusiveMinimum": _Rewriting.bound,
-    "exclusiveMaximum": _Rewriting.bound,
-    "multipleOf": _Rewriting.bound,
-}
 SCHEMAS: dict[str, Callable[[_Rewriting, str, Any], None]] = {
     "$defs": _Rewriting.named,
     "definitions": _Rewriting.named,
@@ -417,4 +281,16 @@ SCHEMAS: dict[str, Callable[[_Rewriting, str, Any], None]] = {
     "items": _Rewriting.one,
     "prefixItems": _Rewriting.many,
 }
-"""Together: all that is enforced."""
+"""With VALUES and $ref: all that is enforced."""
+
+
+def parts(schema: Any, pointer: str = "") -> Iterator[tuple[str, Any]]:
+    """Every schema inside a rewritten one with its pointer, outer ones first."""
+    yield pointer, schema
+    for name, value in schema.items() if isinstance(schema, dict) else ():
+        if SCHEMAS.get(name) is _Rewriting.one:
+            yield from parts(value, pointer + pointer_to(name))
+        elif name in SCHEMAS:
+            inside: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, dict) else enumerate(value)
+            for key, each in inside:
+                yield from parts(each, pointer + pointer_to(name, key))

@@ -16,7 +16,8 @@ from typing import Any
 from ingot.core.errors import IngotError, fail
 from ingot.infer.constraint.options import Tool
 from ingot.infer.constraint.proof import Proof, json_proof
-from ingot.infer.constraint.schema import pointer_to, read_schema
+from ingot.infer.constraint.refusal import pointer_to
+from ingot.infer.constraint.schema import read_schema
 
 OPEN, CLOSE = "<tool_call>\n", "\n</tool_call>"
 

@@ -5,9 +5,10 @@
     -> top-n-sigma -> top-k -> typical -> top-p -> min-p -> XTC -> Mirostat -> draw
 
 Each entry of SAMPLERS takes logits and the batch's Controls and returns logits; a token that may not be drawn has
--inf. A row whose parameter is neutral passes through bit for bit, so a request never depends on its neighbours. The
-draw is the inverse of the cumulative distribution at one uniform number made from (seed, position) alone: the same
-request gives the same tokens alone, batched, streamed or after a restart. Ties go to the lowest id everywhere.
+-inf. Those of ROWS take the logits of the rows that ask for them, and the parameters there. A row whose parameter is
+neutral passes through bit for bit, so a request never depends on its neighbours. The draw is the inverse of the
+cumulative distribution at one uniform number made from (seed, position) alone: the same request gives the same tokens
+alone, batched, streamed or after a restart. Ties go to the lowest id everywhere.
 
 What needs to remember the tokens before (penalties, DRY, texts, Mirostat) is kept by `State`, which the sequence
 advances. What this does not do: beam search, or sampling a sequence at once.
@@ -62,6 +63,28 @@ NO_TOKEN = -1
 
 Sampler = Callable[[Tensor, Controls], Tensor]
 
+ROWS: dict[str, Callable[..., Tensor]] = {
+    "temperature": scale_temperature,
+    "dynatemp": scale_dynamic_temperature,
+    "top_n_sigma": keep_top_n_sigma,
+    "top_k": keep_top_k,
+    "typical_p": keep_typical,
+    "top_p": keep_top_p,
+    "min_p": keep_min_p,
+    "xtc": exclude_top,
+    "mirostat": keep_unsurprising,
+}
+"""Under the names of `controls.ACTING`, which says where they act."""
+
+
+def _in_rows(name: str, sampler: Callable[..., Tensor]) -> Sampler:
+    def act(logits_BV: Tensor, controls: Controls) -> Tensor:
+        acting = controls.acting.get(name)
+        return logits_BV if acting is None else acting.change(logits_BV, sampler)
+
+    return act
+
+
 SAMPLERS: dict[str, Sampler] = {
     "repetition_penalty": penalize_repetition,
     "presence_frequency_penalty": penalize_presence_and_frequency,
@@ -73,15 +96,7 @@ SAMPLERS: dict[str, Sampler] = {
     "min_tokens": forbid_early_end,
     "forced": force,
     "grammar": keep_grammar,
-    "temperature": scale_temperature,
-    "dynatemp": scale_dynamic_temperature,
-    "top_n_sigma": keep_top_n_sigma,
-    "top_k": keep_top_k,
-    "typical_p": keep_typical,
-    "top_p": keep_top_p,
-    "min_p": keep_min_p,
-    "xtc": exclude_top,
-    "mirostat": keep_unsurprising,
+    **{name: _in_rows(name, sampler) for name, sampler in ROWS.items()},
 }
 """In the order in which they act."""
 

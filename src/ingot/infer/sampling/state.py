@@ -18,11 +18,12 @@ from ingot.infer.controls import Request
 from ingot.infer.options import Sampling
 from ingot.infer.sampling.dry import Dry
 from ingot.infer.sampling.texts import Forbidden, Wanted
+from ingot.text.spelling import Spelling
 
 
 class State:
-    """`read`: what the answer goes on from; `limit`: its most tokens. Raises `no-spelling`, `force-words-unwritable`,
-    `force-words-do-not-fit`."""
+    """`read`: what the answer goes on from; `limit`: its most tokens. Raises `tokenizer-not-bytewise`,
+    `force-words-unwritable`, `force-words-do-not-fit`."""
 
     def __init__(
         self,
@@ -44,20 +45,22 @@ class State:
         self._forbidden: Forbidden | None = None
         self._wanted: Wanted | None = None
         self._stops: Forbidden | None = None
-        self._written: list[bytes] = []
+        self._spelling: Spelling | None = None
+        self._is_opening = False
         if decoder is not None and (own.bad_words or own.force_words or own.dry_multiplier):
             self._watch(decoder, read)
 
     def _watch(self, decoder: AnswerDecoder, read: Sequence[int]) -> None:
         """Begin to look at what the tokens write."""
         own, spelling = self._own, decoder.spelling
-        self._written = spelling.written
+        self._spelling, self._is_opening = spelling, decoder.begins_text
         if own.dry_multiplier:
             self._dry = Dry(own, spelling, read)
         if own.bad_words:
             self._forbidden = Forbidden(own.bad_words, spelling)
         if own.force_words:
-            self._wanted = Wanted(own.force_words, spelling, self._usable(len(spelling.written)))
+            usable = self._usable(len(spelling.written))
+            self._wanted = Wanted(own.force_words, spelling, usable, self._is_opening)
             self._stops = Forbidden(own.stop, spelling) if own.stop else None
             self._check_wanted(self._wanted)
 
@@ -92,7 +95,7 @@ class State:
 
     def fork(self) -> State:
         """The same, to be advanced by itself. Not where texts are watched."""
-        assert not self._written
+        assert self._spelling is None
         other = copy(self)
         other._counts = deepcopy(self._counts)
         return other
@@ -126,10 +129,13 @@ class State:
             self._mu -= self._own.mirostat_eta * (surprise - self._own.mirostat_tau)
         if self._dry is not None:
             self._dry.push(token)
-        if token < len(self._written):
+        if self._spelling is not None and token < len(self._spelling.written) and self._spelling.written[token]:
+            written = self._spelling.written[token]
+            said = self._spelling.opening.get(token, written) if self._is_opening else written
+            self._is_opening = False
             for texts in (self._forbidden, self._wanted, self._stops):
                 if texts is not None:
-                    texts.push(self._written[token])
+                    texts.push(said)
 
 
 class Counts:

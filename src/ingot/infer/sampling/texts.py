@@ -70,36 +70,49 @@ class Forbidden:
 
 
 class Wanted:
-    """Texts that must come. `missing`: those that have not yet; `plan`: the fewest tokens that write them all."""
+    """Texts that must come. `missing`: those that have not yet; `plan`: the fewest tokens that write them all.
+    `opens`: the next token begins a text, and may lose its space."""
 
-    def __init__(self, texts: Sequence[str], spelling: Spelling, usable: frozenset[int] | None) -> None:
+    def __init__(
+        self, texts: Sequence[str], spelling: Spelling, usable: frozenset[int] | None, opens: bool = False
+    ) -> None:
         self._finder = Finder([text.encode() for text in texts])
         self.missing = set(self._finder.texts)
         self._plans = {text: spelling.cover(text, usable) for text in self._finder.texts}
+        losing = spelling.opening.items() if opens else ()
+        self._opening = {token: said for token, said in losing if usable is None or token in usable}
         self.unwritable = [text.decode() for text, plans in self._plans.items() if plans[0] is None]
 
     def push(self, written: bytes) -> None:
+        self._opening = {}
         self.missing -= self._finder.push(written)
 
     @property
     def num_needed(self) -> int:
         """How many tokens it takes at least to write all that is missing."""
-        return sum(len(self._plan(text)) for text in self.missing)
+        order = self._order()
+        return len(self._with(order[0], 0, order)) if order else 0
 
     def plan(self, room: int) -> list[int] | None:
         """What to write now; None while all would still fit behind one more free token (`room`: tokens that may come).
         Until then a text that was begun may be given up again; from then on the shortest plan is followed."""
-        order = [text for text in self._finder.texts if text in self.missing]
+        order = self._order()
         if not order or room > self.num_needed:
             return None
         begun = [self._with(text, begin, order) for text, begin in sorted(self._finder.rests()) if text in order]
         return min([self._with(order[0], 0, order), *begun], key=len)
 
     def _with(self, first: bytes, begin: int, order: list[bytes]) -> list[int]:
-        """All of them, the first from a place within it."""
-        rest = self._plans[first][begin]
+        """All of them, the first from a place within it. Where its first token would lose something, another one that
+        loses something goes before it: the one that says least."""
+        rest = self._plans[first][begin] or self._plan(first)
         others = [token for text in order if text != first for token in self._plan(text)]
-        return [*(self._plan(first) if rest is None else rest), *others]
+        if rest[0] in self._opening:
+            rest = [min(self._opening, key=lambda token: (len(self._opening[token]), token)), *rest]
+        return [*rest, *others]
+
+    def _order(self) -> list[bytes]:
+        return [text for text in self._finder.texts if text in self.missing]
 
     def _plan(self, text: bytes) -> list[int]:
         return self._plans[text][0] or []

@@ -2,7 +2,7 @@
 
 Where tokens are equally good, the lowest ids stay.
 
-Legend: B rows (requests), R rows in which a sampler acts, V vocabulary, K candidates.
+Legend: R rows in which a sampler acts, V vocabulary, K candidates.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import math
 import torch
 from torch import Tensor
 
-from ingot.infer.controls import Controls
 from ingot.infer.sampling.mass import Mass, num_possible, total
 
 CANDIDATES = 256
@@ -26,54 +25,9 @@ WHOLE = 2**40
 """Shares as whole numbers: their sums do not depend on the order in which a GPU adds them."""
 
 
-def keep_top_n_sigma(logits_BV: Tensor, controls: Controls) -> Tensor:
+def keep_top_n_sigma(logits_RV: Tensor, n_R1: Tensor) -> Tensor:
     """Logits no more than n standard deviations below the largest (Tang et al. 2024, Top-nsigma), the same set at every
     temperature. Deviation of all tokens that may come, divided by their number, as in llama.cpp."""
-    acting = controls.top_n_sigma
-    return logits_BV if acting is None else acting.change(logits_BV, _top_n_sigma)
-
-
-def keep_top_k(logits_BV: Tensor, controls: Controls) -> Tensor:
-    """The k largest (Fan et al. 2018); exactly k. (vLLM and transformers keep all that tie with the k-th.)"""
-    acting = controls.top_k
-    return logits_BV if acting is None else acting.change(logits_BV, _top_k)
-
-
-def keep_typical(logits_BV: Tensor, controls: Controls) -> Tensor:
-    """Locally typical sampling (Meister et al. 2022): tokens whose surprise is nearest to the entropy, the fewest whose
-    probabilities reach p, as in transformers (llama.cpp: exceed p)."""
-    acting = controls.typical_p
-    return logits_BV if acting is None else acting.change(logits_BV, _typical)
-
-
-def keep_top_p(logits_BV: Tensor, controls: Controls) -> Tensor:
-    """The nucleus (Holtzman et al. 2020): the fewest tokens whose probabilities reach p, at least one."""
-    acting = controls.top_p
-    return logits_BV if acting is None else acting.change(logits_BV, _top_p)
-
-
-def keep_min_p(logits_BV: Tensor, controls: Controls) -> Tensor:
-    """Tokens at least min_p times as likely as the most likely one (Nguyen et al. 2024)."""
-    acting = controls.min_p
-    return logits_BV if acting is None else acting.change(logits_BV, _min_p)
-
-
-def exclude_top(logits_BV: Tensor, controls: Controls) -> Tensor:
-    """XTC (p-e-w 2024, text-generation-webui pull request 6335): now and then drop all tokens of at least the threshold
-    but the least likely of them. Whether now, a number of its own says, made from seed and position. As in llama.cpp
-    no token is exempt; text-generation-webui exempts line breaks and ends."""
-    acting = controls.xtc
-    return logits_BV if acting is None else acting.change(logits_BV, _xtc)
-
-
-def keep_unsurprising(logits_BV: Tensor, controls: Controls) -> Tensor:
-    """Mirostat 2 (Basu et al. 2021): tokens of at most mu bits of surprise, at least the most likely. mu begins at
-    twice tau and is steered by the sequence. It acts on what the other samplers left; llama.cpp skips those."""
-    acting = controls.mirostat
-    return logits_BV if acting is None else acting.change(logits_BV, _mirostat)
-
-
-def _top_n_sigma(logits_RV: Tensor, n_R1: Tensor) -> Tensor:
     largest_R1, count_R1 = logits_RV.amax(-1, keepdim=True), num_possible(logits_RV)
     below_RV = (logits_RV - largest_R1).nan_to_num_(neginf=0.0)
     mean_R1 = total(below_RV) / count_R1
@@ -81,37 +35,47 @@ def _top_n_sigma(logits_RV: Tensor, n_R1: Tensor) -> Tensor:
     return _keep_from(logits_RV, largest_R1 - n_R1 * variance_R1.clamp(min=0).sqrt())
 
 
-def _top_k(logits_RV: Tensor, k_R1: Tensor) -> Tensor:
+def keep_top_k(logits_RV: Tensor, k_R1: Tensor) -> Tensor:
+    """The k largest (Fan et al. 2018); exactly k. (vLLM and transformers keep all that tie with the k-th.)"""
     every = logits_RV.shape[-1]
     count_R1 = k_R1.long().clamp(max=every)
     best = logits_RV.topk(min(int(count_R1.max()) + 1, every))
     return _keep_first(logits_RV, logits_RV, best.indices, count_R1)
 
 
-def _typical(logits_RV: Tensor, p_R1: Tensor) -> Tensor:
+def keep_typical(logits_RV: Tensor, p_R1: Tensor) -> Tensor:
+    """Locally typical sampling (Meister et al. 2022): tokens whose surprise is nearest to the entropy, the fewest whose
+    probabilities reach p, as in transformers (llama.cpp: exceed p)."""
     mass = Mass(logits_RV)
     expected_R1 = mass.total_R1.log() - mass.entropy
     nearness_RV = (mass.below_RV - expected_R1.float()).abs_().neg_()
     return _fewest(logits_RV, nearness_RV, mass.share_RV, p_R1 * mass.total_R1)
 
 
-def _top_p(logits_RV: Tensor, p_R1: Tensor) -> Tensor:
+def keep_top_p(logits_RV: Tensor, p_R1: Tensor) -> Tensor:
+    """The nucleus (Holtzman et al. 2020): the fewest tokens whose probabilities reach p, at least one."""
     mass = Mass(logits_RV)
     return _fewest(logits_RV, logits_RV, mass.share_RV, p_R1 * mass.total_R1)
 
 
-def _min_p(logits_RV: Tensor, p_R1: Tensor) -> Tensor:
+def keep_min_p(logits_RV: Tensor, p_R1: Tensor) -> Tensor:
+    """Tokens at least min_p times as likely as the most likely one (Nguyen et al. 2024)."""
     return _keep_from(logits_RV, logits_RV.amax(-1, keepdim=True) + p_R1.log())
 
 
-def _xtc(logits_RV: Tensor, threshold_R1: Tensor) -> Tensor:
+def exclude_top(logits_RV: Tensor, threshold_R1: Tensor) -> Tensor:
+    """XTC (p-e-w 2024, text-generation-webui pull request 6335): now and then drop all tokens of at least the threshold
+    but the least likely of them. Whether now, a number of its own says, made from seed and position. As in llama.cpp
+    no token is exempt; text-generation-webui exempts line breaks and ends."""
     mass = Mass(logits_RV)
     likely_RV = mass.share_RV >= (threshold_R1 * mass.total_R1).float()
     least_R1 = logits_RV.masked_fill(~likely_RV, torch.inf).argmin(-1, keepdim=True)
     return logits_RV.masked_fill(likely_RV.scatter(-1, least_R1, False), -torch.inf)
 
 
-def _mirostat(logits_RV: Tensor, mu_R1: Tensor) -> Tensor:
+def keep_unsurprising(logits_RV: Tensor, mu_R1: Tensor) -> Tensor:
+    """Mirostat 2 (Basu et al. 2021): tokens of at most mu bits of surprise, at least the most likely. mu begins at
+    twice tau and is steered by the sequence. It acts on what the other samplers left; llama.cpp skips those."""
     surprise_R1 = Mass(logits_RV).total_R1.log()
     return _keep_from(logits_RV, logits_RV.amax(-1, keepdim=True) + (surprise_R1 - mu_R1 * math.log(2)).clamp(max=0))
 
