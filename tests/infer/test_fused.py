@@ -7,6 +7,7 @@ to float32 rounding and all to a few codes. What the step promises of itself is 
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -21,7 +22,8 @@ from torch import Tensor
 from ingot.adapt.load import LanguageModel, load
 from ingot.adapt.lora import LoRA
 from ingot.adapt.targets import ALL_LINEAR
-from ingot.infer.blocks import blocks_for
+from ingot.infer.blocks import BLOCK, blocks_for
+from ingot.infer.capacity import token_bytes
 from ingot.infer.engine import Engine
 from ingot.infer.fused import FusedRunner
 from ingot.infer.fused_angles import PIECE, AngleTables
@@ -29,6 +31,7 @@ from ingot.infer.fused_spec import refusal
 from ingot.infer.runner import Span, TorchRunner
 from ingot.infer.runners import make_runner, why_not_fused
 from ingot.infer.speculation.options import Speculation
+from ingot.model.cache import KVCache
 from ingot.model.kernels import library
 from tiny import CONFIGS, LLAMA, MISTRAL, PHI3, write_model
 
@@ -249,6 +252,30 @@ def test_what_blocks_held_before_is_never_read(packed: Packed, family: str, kv: 
     found = read(dirty, ids, shuffled(75), sizes)
     assert bool(found.isfinite().all())
     assert torch.equal(found, read(clean, ids, shuffled(75), sizes))
+
+
+@pytest.mark.parametrize("kv", KINDS)
+@pytest.mark.parametrize("family", ["llama-odd", "gemma2", "phi3"])
+def test_a_block_takes_what_is_counted_for_it(packed: Packed, family: str, kv: torch.dtype) -> None:
+    """By what the cache is dealt out by: of the memory, a text in one block touches all of that block and no other."""
+    model, counted = packed(family), BLOCK * token_bytes(packed(family).config, kv)
+    runner, found = fused(model, num_blocks=5, kv=kv), []
+    for byte in (0, 255):
+        runner._pool_NB.fill_(byte)
+        read(runner, prompts([BLOCK])[0], [3])
+        found.append(runner._pool_NB != byte)
+    assert (found[0] | found[1]).any(1).tolist() == [False, False, False, True, False]
+    assert bool((found[0] | found[1])[3].all())
+    assert runner._pool_NB.shape == (5, counted)
+    assert KVCache(model.config, BLOCK, model.device, kv).nbytes == counted
+
+
+@pytest.mark.parametrize("kv", KINDS)
+def test_kept_keys_and_values_hide_no_nan(packed: Packed, kv: torch.dtype) -> None:
+    model = copy.deepcopy(packed("llama"))
+    model.network.embedding.weight.data[7, 3] = torch.nan
+    found = read(fused(model, kv=kv), [5, 7, 9, 11], [2], sizes=[1, 1, 1])
+    assert found.isnan().all(-1).tolist() == [False, True, True, True]
 
 
 def keys_and_values(runner: FusedRunner, block: int, kv: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from ingot.infer.engine import Engine, generate
 from ingot.infer.memory import Memory
 from ingot.infer.sampling import Sampling
 from ingot.infer.speculation.options import Speculation
+from ingot.model.decoder import Decoder
 from tiny import CONFIGS, children, write_model
 
 pytestmark = pytest.mark.slow
@@ -48,6 +50,22 @@ def test_logits_are_the_same(pair: tuple[LanguageModel, LanguageModel]) -> None:
     difference = (one.logits(ids) - two.logits(ids)).abs().max()
     assert difference <= 1e-4
     assert torch.equal(two.logits(ids), two.logits(ids))
+
+
+def test_all_that_a_pass_may_be_given_reaches_every_process(pair: tuple[LanguageModel, LanguageModel]) -> None:
+    """Each argument alone. What a decoder's pass gains has to be added here."""
+    ids = torch.tensor(prompts([12, 12]))
+    order = torch.arange(12).expand(2, -1)
+    cases = {"positions_BT": 2 * order, "segments_BT": order // 5, "prefix_BT": order < 7, "lengths_B": order[:, 9]}
+    assert inspect.signature(Decoder.forward).parameters.keys() == {
+        "self", "ids_BT", *cases, "rows", "layers", "taps"
+    }  # fmt: skip
+    with torch.inference_mode():
+        plain = pair[0].decoder(ids)
+        for given in [*({name: value} for name, value in cases.items()), {"layers": 1}, {"layers": 0}]:
+            one, two = (model.decoder(ids, **given) for model in pair)
+            assert (one - two).abs().max() <= 1e-4, given
+            assert "lengths_B" in given or (one - plain).abs().max() > 1e-2, given
 
 
 def test_greedy_tokens_are_the_same_alone_and_batched(pair: tuple[LanguageModel, LanguageModel]) -> None:

@@ -9,7 +9,6 @@ A row's result is the same in every bit alone or in a batch, for any cutting of 
 
 from __future__ import annotations
 
-import mmap
 from array import array
 from collections.abc import Sequence as List
 from itertools import accumulate
@@ -23,6 +22,7 @@ from ingot.infer.capacity import token_bytes
 from ingot.infer.fused_angles import AngleTables
 from ingot.infer.fused_spec import describe
 from ingot.infer.runner import Span
+from ingot.model.huge_pages import in_huge_pages
 from ingot.model.kernels.decoder import NativeDecoder, Step
 from ingot.model.kernels.library import Kernels
 
@@ -40,10 +40,7 @@ class FusedRunner:
         self.model, self.network = model, model.decoder
         self._described, self.num_blocks = describe(self.network), num_blocks
         size = BLOCK * token_bytes(model.config, kv)
-        memory = mmap.mmap(-1, num_blocks * size + SLACK)  # the system gives pages as they are first written
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            memory.madvise(mmap.MADV_HUGEPAGE)
-        self._pool_NB = torch.frombuffer(memory, dtype=torch.uint8, count=num_blocks * size).view(num_blocks, size)
+        self._pool_NB = in_huge_pages(num_blocks * size + SLACK)[:-SLACK].view(num_blocks, size)
         spec = self._described.spec
         spec.kv, spec.pool, spec.tiles = KV.index(kv), self._pool_NB.data_ptr(), found.tiles
         self.has_taps = False

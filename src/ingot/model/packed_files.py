@@ -25,6 +25,7 @@ from torch import Tensor
 from ingot.core.cache import cache_directory, is_ours
 from ingot.core.errors import IngotError
 from ingot.core.model_dir import ModelDir, TensorEntry, read_header
+from ingot.model.huge_pages import HUGE, in_huge_pages
 from ingot.model.packed import PackedWeight
 from ingot.model.weights import DTYPES, read_tensor, spec_of, write_tensors
 
@@ -39,7 +40,6 @@ CHECKSUM = "checksum"
 SMALL = 1 << 16
 """Bytes up to which a tensor is copied rather than mapped."""
 
-HUGE = 1 << 21
 WORDS = 1 << 12
 AT_ONCE = 1 << 23
 
@@ -87,19 +87,9 @@ def read(path: Path | None) -> list[Item] | None:
         if bytes(digest.tolist()) != _digest(tensors):
             return None
         os.utime(path)
-    except (IngotError, OSError, ValueError, KeyError):
+    except (IngotError, OSError, ValueError, LookupError):
         return None
     return list(_items(tensors))
-
-
-def in_huge_pages(size: int) -> Tensor:
-    """Memory for so many bytes that begins with a huge page, where the system has such."""
-    memory = mmap.mmap(-1, size + HUGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # shared memory has small pages
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    whole = torch.frombuffer(memory, dtype=torch.uint8)
-    first = -whole.data_ptr() % HUGE
-    return whole[first : first + size]
 
 
 def _mapped(path: Path, entries: list[TensorEntry]) -> Iterator[tuple[str, Tensor]]:

@@ -26,7 +26,7 @@ FLAGS = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fopenmp", "-ffp-contract=off
 """Contraction is off because a compiler that joins a product and a sum where it likes makes two kernels differ."""
 
 SECONDS = 300.0
-"""How long a compiler may take; g++ 12 takes four seconds on one core."""
+"""How long a compiler may take; g++ 12 takes ten seconds on one busy core."""
 
 
 def library_path() -> Path:

@@ -1,4 +1,4 @@
-// What Python tells of a decoder and of one step. Field for field what `ingot.infer.fused` hands over.
+// What Python tells of a decoder and of one step. Field for field what `ingot.model.kernels.decoder` hands over.
 #pragma once
 #include "linear.h"
 

@@ -91,10 +91,13 @@ struct Int8Pages {
   }
 };
 
-// The scale that brings `count` numbers to int8.
+// The scale that brings `count` numbers to int8; NaN where one of them is NaN.
 inline float int8_scale(const float* x, int count) {
   float most = 0.f;
-  for (int i = 0; i < count; i++) most = __builtin_fmaxf(most, __builtin_fabsf(x[i]));
+  for (int i = 0; i < count; i++) {
+    const float size = __builtin_fabsf(x[i]);
+    if (size > most || size != size) most = size;
+  }
   return most / 127.f;
 }
 

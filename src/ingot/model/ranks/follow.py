@@ -6,8 +6,10 @@ does this process.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -25,7 +27,13 @@ PASS, HEAD, CACHE, COPY, DROP = range(5)
 DTYPES = (torch.float32, torch.bfloat16, torch.int8, torch.float16, torch.float64)
 """By their number in orders."""
 
-NO_CACHE = -1
+NONE = -1
+"""No cache, no bound on layers."""
+
+PARAMETERS = inspect.signature(Decoder.forward)
+SENT = [name for name in PARAMETERS.parameters if name not in ("self", "rows", "layers", "taps")]
+"""What a pass is given that is sent as it is, tensors: all but rows and layers, sent as numbers and places, and taps,
+which the first process fills."""
 
 
 class Follower:
@@ -48,15 +56,17 @@ class Follower:
 
     def _pass(self, message: Message) -> None:
         cache, length, layers = message.numbers
-        ids, positions, segments, prefix, lengths, places, new, at = message.tensors
+        *sent, places, new, at = message.tensors
+        given: dict[str, Any] = dict(zip(SENT, sent, strict=True))
+        if given["prefix_BT"] is not None:
+            given["prefix_BT"] = given["prefix_BT"].bool()  # orders have whole numbers only
         rows = None
-        if cache != NO_CACHE:
+        if cache != NONE:
             assert places is not None
             assert new is not None
             assert at is not None
             rows = HeldRows(self.caches[cache], in_line(places), new, at, length)
-        prefix = None if prefix is None else prefix.bool()
-        self.network(ids, positions, segments, prefix, lengths, rows, layers or None)
+        self.network(**given, rows=rows, layers=None if layers == NONE else layers)
 
     def _head(self, message: Message) -> None:
         rows, width = message.numbers

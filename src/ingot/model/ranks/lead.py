@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from ingot.core.errors import fail
-from ingot.model.cache import HeldRows, KVCache
-from ingot.model.decoder import Decoder, Taps
+from ingot.model.cache import KVCache
+from ingot.model.decoder import Decoder
 from ingot.model.place.layout import Layout
-from ingot.model.ranks.follow import CACHE, COPY, DROP, DTYPES, HEAD, NO_CACHE, PASS
+from ingot.model.ranks.follow import CACHE, COPY, DROP, DTYPES, HEAD, NONE, PARAMETERS, PASS, SENT
 from ingot.model.ranks.group import C10D, Group, Message
 from ingot.model.ranks.network import check_split, connect, head_slice, load_slices
 
@@ -84,8 +84,7 @@ class Ranks:
     def new_cache(self, num_tokens: int, dtype: torch.dtype) -> KVCache:
         """A cache of which every process has its heads. Those that nobody has any more go first."""
         while self.dropped:
-            dropped = Message(DROP, (self.dropped.pop(),))
-            self.together(lambda order=dropped: self.group.send(order))  # type: ignore[misc]
+            self.together(partial(self.group.send, Message(DROP, (self.dropped.pop(),))))
         return RanksCache(self, next(self._numbers), num_tokens, dtype)
 
     def close(self) -> None:
@@ -115,19 +114,11 @@ class RanksCache(KVCache):
         super().copy(source, target)
 
 
-def _pass(
-    ranks: Ranks,
-    ids_BT: Tensor,
-    positions_BT: Tensor | None = None,
-    segments_BT: Tensor | None = None,
-    prefix_BT: Tensor | None = None,
-    lengths_B: Tensor | None = None,
-    rows: HeldRows | None = None,
-    layers: int | None = None,
-    taps: Taps | None = None,
-) -> Tensor:
+def _pass(ranks: Ranks, *args: Any, **kwargs: Any) -> Tensor:
     """`Decoder.forward` by all processes; hidden states are whole in each, so taps need nobody else."""
-    cache, length = NO_CACHE, 0
+    given = PARAMETERS.bind(ranks.network, *args, **kwargs).arguments
+    rows, layers = given.get("rows"), given.get("layers")
+    cache, length = NONE, 0
     held: tuple[Tensor | None, ...] = (None, None, None)
     if rows is not None:
         assert isinstance(rows.cache, RanksCache)
@@ -135,13 +126,11 @@ def _pass(
         if isinstance(places, slice):
             places = torch.arange(places.start, places.stop)[None]
         cache, length, held = rows.cache.number, rows.length, (places, rows.new_BT, rows.positions_BT)
-    given = (ids_BT, positions_BT, segments_BT, prefix_BT, lengths_B, *held)
+    numbers = (cache, length, NONE if layers is None else layers)
 
     def work() -> Tensor:
-        ranks.group.send(Message(PASS, (cache, length, layers or 0), given))
-        return Decoder.forward(
-            ranks.network, ids_BT, positions_BT, segments_BT, prefix_BT, lengths_B, rows, layers, taps
-        )
+        ranks.group.send(Message(PASS, numbers, (*(given.get(name) for name in SENT), *held)))
+        return Decoder.forward(ranks.network, *args, **kwargs)
 
     return ranks.together(work)
 
