@@ -1,4 +1,4 @@
-"""The verb `serve`: a model behind OpenAI's and Anthropic's HTTP interfaces, from the socket to the signal that ends it.
+"""The verb `serve`: a model behind the HTTP interfaces of OpenAI and Anthropic, from socket to the signal that ends it.
 
 The port is taken before the model is loaded, so that a taken one costs nothing; a client that connects meanwhile
 waits in the socket's queue and is answered when the model is ready. `--probe` starts the same server, asks it one
