@@ -87,6 +87,7 @@ def test_the_report_has_every_figure(make_model: MakeModel, tmp_path: Path, text
     assert len(numbers["layer_errors"]) == numbers["quantized_layers"] == 14
     assert numbers["bytes"] == (tmp_path / "q" / "model.safetensors").stat().st_size < numbers["bytes_before"]
     assert numbers["tokens_per_second"] > 0
+    assert numbers["weights"].startswith("int4"), "timed as it is written with"
     hallmark = json.loads((tmp_path / "q" / "hallmark.json").read_text())["step"]
     assert hallmark["data"][0]["name"] == "heldout.txt"
     assert hallmark["proof"][0]["difference"] == 0

@@ -27,8 +27,9 @@ from ingot.infer.sampling import Sampling
 
 SAMPLED_ROWS = 16
 SAMPLED_LENGTH = 64
-TIMED_TOKENS = 256
-TIMED_RUNS = 7
+TIMED_PROMPT = 8
+TIMED_TOKENS = 16
+TIMED_RUNS = 3
 
 
 @dataclass(frozen=True)
@@ -74,15 +75,17 @@ def tell(name: str, numbers: dict[str, Any]) -> None:
 
 
 def tokens_per_second(models: list[LanguageModel], probe: Probe) -> list[float]:
-    """Speed of reading one row, best of TIMED_RUNS, the models taking turns so that a busy machine slows them alike."""
-    row = probe.rows[0][:TIMED_TOKENS]
+    """Speed of writing alone, best of TIMED_RUNS, the models taking turns so that a busy machine slows them alike."""
+    prompt = probe.rows[0][:TIMED_PROMPT]
+    tokens = max(1, min(TIMED_TOKENS, models[0].max_length - len(prompt)))
+    greedy = Sampling(temperature=0.0, max_tokens=tokens, min_tokens=tokens)
     best = [math.inf] * len(models)
     for _ in range(TIMED_RUNS):
         for number, model in enumerate(models):
             started = time.perf_counter()
-            model.logits([row])
+            generate(model, [prompt], greedy, num_slots=1)
             best[number] = min(best[number], time.perf_counter() - started)
-    return [round(len(row) / seconds, 1) for seconds in best]
+    return [round(tokens / seconds, 1) for seconds in best]
 
 
 def _from_data(model: LanguageModel, data: Path, max_tokens: int, seed: int) -> Probe:
