@@ -104,8 +104,8 @@ def measure(task: str, model: Path, work: Path, args: argparse.Namespace) -> dic
     started = time.perf_counter()
     told = ingot.tune_temperature(str(model), task=tuning, seed=args.seed, **common(args))
     asked = ingot.tune_temperature(str(model), task=checking, seed=args.seed + 1000, **common(args))
-    fresh = score(asked.rows, read_items(checking, None, 0), GRID)
-    items = read_items(tuning, None, args.seed)
+    fresh = score(asked.rows, read_items(checking, len(records), 0), GRID)
+    items = read_items(tuning, len(records), args.seed)
     scores, parts = score(told.rows, items, GRID), halves(items, args.seed)
     decisions = {
         "labels, single": told.decision,

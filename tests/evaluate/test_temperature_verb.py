@@ -139,7 +139,7 @@ def test_a_choice_that_does_not_hold_is_none(
     """On the half that chooses there is a peak, on the other half the chosen temperature is the worst."""
     from ingot.evaluate.temperature.items import halves, read_items
 
-    first = set(halves(read_items(task, None, 0), 0)[0])
+    first = set(halves(read_items(task, 1000, 0), 0)[0])
     good, bad = planted(PEAK), planted(dict.fromkeys(PEAK, 0.8) | {0.4: 0.1})
 
     def ask(*given: Any) -> list[Row]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ingot.adapt.load import LanguageModel
 from ingot.core.errors import IngotError, fail
-from ingot.core.progress import warn
+from ingot.core.progress import say, warn
 from ingot.data.files import check_text, kind, read_records
 from ingot.evaluate.questions import NAME, Question, read_questions
 from ingot.evaluate.scoring import (
@@ -59,7 +59,7 @@ class Judged:
     vote: str
 
 
-def read_items(path: Path, limit: int | None, seed: int) -> list[Item]:
+def read_items(path: Path, limit: int, seed: int) -> list[Item]:
     """All questions of a task, or a stratified sample. Raises `bad-record`, `temperature-task`, what
     `read_questions` raises."""
     path = path / NAME if path.is_dir() else path
@@ -72,6 +72,8 @@ def read_items(path: Path, limit: int | None, seed: int) -> list[Item]:
     if len(once) < len(items):
         warn("temperature-asked-twice", path=path, count=len(items) - len(once))
     different = sorted(once.values(), key=lambda item: item.place)
+    if len(different) > limit:
+        say("temperature-sampled", asked=limit, count=len(different))
     return stratified(different, limit, seed, lambda item: (item.kind, item.lang), lambda item: item.id)
 
 

@@ -46,7 +46,7 @@ class TuneTemperatureOptions(Options):
         list(GRID), "temperatures to try, ascending, comma-separated (default: 0 to 1.5 in steps of 0.1)", min_length=3
     )
     samples: int = option(8, "answers to each question at each temperature", ge=2, le=1024)
-    limit: int | None = option(None, "at most so many questions, a seeded stratified sample", ge=1)
+    limit: int = option(128, "at most so many questions, a seeded stratified sample", ge=1)
     max_tokens: int = option(64, "longest answer, in tokens", ge=1)
     chat: bool = option(False, 'ask a "prompt" as one user turn of the chat template')
     seed: int = option(0, "of the samples, of the halves of the questions and of the bootstrap", ge=0, lt=2**31)
