@@ -77,7 +77,8 @@ def write(path: Path, records: list[Record]) -> Path:
 
 
 def common(args: argparse.Namespace) -> dict[str, Any]:
-    return {"samples": args.samples, "max_tokens": args.max_tokens, "slots": 128}
+    return {"samples": args.samples, "max_tokens": args.max_tokens, "slots": 128,
+            "limit": args.questions}  # fmt: skip
 
 
 def held(temperature: float | None, values: Values) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The verb `quantize`: a model directory with 8- or 4-bit weights, and what that costs, measured on what is re-opened.
 
 The result is smaller on disk and opens in transformers (with its compressed-tensors package) as it does here. What
-writes multiplies by its codes as they are, where `--weights auto` can; the report says the speed it measured, before and
-after, and how the result ran.
+writes multiplies by its codes as they are, where `--weights auto` can; the report says the speed it measured, before
+and after, and how the result ran.
 """
 
 from __future__ import annotations
