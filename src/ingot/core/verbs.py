@@ -40,6 +40,8 @@ VERBS = {
     "chat": "ingot.infer.chat:chat",
     "tune-temperature": "ingot.evaluate.temperature.verb:tune_temperature",
     "evaluate": "ingot.evaluate.evaluate:evaluate",
+    "bias": "ingot.evaluate.bias.verb:bias",
+    "data counterfactual": "ingot.evaluate.bias.swap.verb:data_counterfactual",
     "guard": "ingot.guard.guard:guard",
     "serve": "ingot.serve.serve:serve",
     "import": "ingot.model.import_verb:import_model",

@@ -41,10 +41,10 @@ Needs = Callable[[Path, Tokenizer, Form], None]
 """Raises IngotError where what is to be measured cannot be asked of a directory's model."""
 
 
-def open_entrants(options: EvaluateOptions, needs: Needs) -> list[Entrant]:
+def open_entrants(references: list[str], needs: Needs) -> list[Entrant]:
     """Check every reference. Raises IngotError naming the directory and what it lacks."""
-    names = entrant_names(options.models)
-    pairs = zip(names, options.models, strict=True)
+    names = entrant_names(references)
+    pairs = zip(names, references, strict=True)
     return [_open(name, reference, needs) for name, reference in pairs]
 
 

@@ -52,7 +52,7 @@ def evaluate(options: EvaluateOptions) -> Report:
     tasks = chosen_tasks(options.tasks)
     _refuse_unused(options, tasks)
     items = {name: task.prepare(options) for name, task in tasks.items()}
-    entrants = open_entrants(options, partial(_check_askable, tasks))
+    entrants = open_entrants(options.models, partial(_check_askable, tasks))
     baseline = baseline_index(entrants, options.baseline)
     window, stride = common_window(entrants, options)
     settled = options.model_copy(update={"window": window, "stride": stride, "baseline": entrants[baseline].name})

@@ -1,0 +1,1 @@
+"""Bias and neutrality: published suites, counterfactual groups as data, evenness of political statements."""
