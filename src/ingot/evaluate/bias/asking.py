@@ -104,11 +104,11 @@ def write_from(model: LanguageModel, prompts: Sequence[Prompt], options: BiasOpt
 
 
 def shuffled(sentence: str, lang: str = "en") -> str:
-    """The words (in Chinese the characters) in another order, the same for the same sentence. The first two and the last
-    two stay, so that neither a capital nor a full stop gives the order away."""
+    """The words (in Chinese the characters) in another order, the same for the same sentence. The first two and the
+    last two stay, so that neither a capital nor a full stop gives the order away."""
     parts = list(sentence) if lang == "zh" else sentence.split()
     inside = parts[2:-2]
-    random.Random(hashlib.blake2b(sentence.encode(), digest_size=8).digest()).shuffle(inside)  # noqa: S311
+    random.Random(hashlib.blake2b(sentence.encode(), digest_size=8).digest()).shuffle(inside)
     return ("" if lang == "zh" else " ").join([*parts[:2], *inside, *parts[-2:]])
 
 

@@ -107,8 +107,11 @@ def prepare(options: BiasOptions) -> list[Item]:
     items = [checked(Item, path, line, record) for path in paths for line, record in read_records(path)]
     distinct = {(item.id, item.context, item.question): item for item in items}
     kept = not_empty(list(distinct.values()), paths[0])
-    return stratified(kept, options.limit, options.seed, lambda i: (i.category, i.context_condition, i.question_polarity),
-                      lambda item: item.id)  # fmt: skip
+    return stratified(kept, options.limit, options.seed, _stratum, lambda item: item.id)
+
+
+def _stratum(item: Item) -> tuple[str, str, str]:
+    return item.category, item.context_condition, item.question_polarity
 
 
 def choices(item: Item, name: str) -> list[str]:

@@ -42,7 +42,7 @@ def as_evaluate(options: BiasOptions, tasks: Sequence[str]) -> EvaluateOptions:
 def settle(
     options: BiasOptions, tasks: Sequence[str], entrants: Sequence[Entrant], templates: bool
 ) -> tuple[EvaluateOptions, dict[str, Sequence[Any]]]:
-    """The options with a common window, and each task's items. Without `templates`, questions are not asked: says so."""
+    """The options with a common window, and each task's items. Without `templates` no questions: it says so."""
     kept = [task for task in tasks if templates or not COSTS[task].needs_template]
     for task in tasks:
         if task not in kept:

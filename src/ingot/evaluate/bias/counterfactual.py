@@ -111,7 +111,7 @@ def measure(model: LanguageModel, asked: Sequence[Asked], options: BiasOptions) 
 
 
 def score(rows: Sequence[Row], seed: int) -> Scored:
-    """Findings by axis, group and language; each language's withheld where its sentences are no better than shuffled."""
+    """Findings by axis, group and language; a language's are withheld whose sentences are no better than shuffled."""
     findings, controls, examples = [], [], []
     for lang in dict.fromkeys(row["lang"] for row in rows):
         mine = [row for row in rows if row["lang"] == lang]

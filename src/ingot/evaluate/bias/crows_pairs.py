@@ -84,8 +84,8 @@ def measure(model: LanguageModel, pairs: Sequence[Pair], options: BiasOptions) -
 
 def score(rows: Sequence[Row], seed: int) -> Scored:
     """The share of pairs whose stereotypical sentence is likelier, whole and by group, and how far apart they are."""
-    control = Control(text("bias-control-order"), prefers_order([tuple(row["control"]) for row in rows if row["control"]]),
-                      chance=0.5)  # fmt: skip
+    order = prefers_order([(row["control"][0], row["control"][1]) for row in rows if row["control"]])
+    control = Control(text("bias-control-order"), order, chance=0.5)
     findings = [_share(f"{NAME}.pct_stereotype", text("bias-crows-share"), rows, seed)]
     for group in sorted({row["group"] for row in rows}):
         chosen = [row for row in rows if row["group"] == group]

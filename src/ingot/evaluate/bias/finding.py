@@ -2,8 +2,9 @@
 
 Everything is a ratio of sums over clusters (a template, a question, a target word), because items of one are alike: the
 sum of signed values over the sum of weights, 0 where neither side is preferred. Shown as a share it is (1 + value) / 2.
-The test flips the sign of whole clusters (exact for few, drawn for many), so it holds for any distribution that is even;
-the interval draws whole clusters. Nothing here says "no bias": a test that finds nothing says what it could have found.
+The test flips the sign of whole clusters (exact for few, drawn for many), so it holds for any distribution that is
+even; the interval draws whole clusters. Nothing here says "no bias": a test that finds nothing says what it could have
+found.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Parts:
 
     @classmethod
     def contrast(cls, first: Sequence[float], second: Sequence[float]) -> Parts:
-        """Whose ratio is the mean of `first` minus that of `second`; every value a cluster, what both share taken out."""
+        """Whose ratio is the mean of `first` minus that of `second`; every value is a cluster, centred."""
         every = np.concatenate([first, second]).astype(np.float64)
         counts, middle = (len(first), len(second)), float(every.mean())
         scale = np.repeat([1 / counts[0], -1 / counts[1]], counts) * len(every)

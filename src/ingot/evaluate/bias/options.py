@@ -37,7 +37,7 @@ class BiasOptions(Options):
     models: list[str] = argument("model directories, each DIR or DIR+ADAPTER", min_length=1)
     suite: list[str] = option(
         ["counterfactual", "stance", "weat"],
-        "what to measure: crows-pairs, bbq, bbq-12, winobias, stereoset, weat, counterfactual, stance (comma-separated)",
+        "what to measure: crows-pairs, bbq, bbq-12, winobias, stereoset, weat, counterfactual, stance (with commas)",
         min_length=1,
     )
     data: Path | None = option(None, "the published suites' files: a folder that holds them, or the file of one")

@@ -1,5 +1,5 @@
-"""The page of `ingot bias`: what was found in words, every figure with its interval and test, what was withheld and why, the
-largest gaps item by item, and what the numbers do not say.
+"""The page of `ingot bias`: what was found in words, every figure with its interval and test, what was withheld and
+why, the largest gaps item by item, and what the numbers do not say.
 
 All tests of one model are corrected together: Holm's adjusted p decides, Benjamini and Hochberg's stands beside it.
 """
@@ -135,8 +135,8 @@ def _table(title: str, name: str, entrant: Entrant, judged: Sequence[Judged]) ->
          each.finding.p, each.holm, each.fdr, _plain(each.finding, each.detectable), each.reading]
         for each in chosen
     ]  # fmt: skip
-    codes = ("bias-figure", "bias-items", "bias-value", "bias-even", "bias-p", "bias-holm", "bias-bh", "bias-detectable",
-             "bias-reading")  # fmt: skip
+    codes = ("bias-figure", "bias-items", "bias-value", "bias-even", "bias-p", "bias-holm", "bias-bh",
+             "bias-detectable", "bias-reading")  # fmt: skip
     note = text("bias-table-note")
     return Table(title=f"{title} · {entrant.name}", columns=[text(code) for code in codes], rows=rows, note=note)
 
@@ -229,7 +229,7 @@ def _method(suites: Mapping[str, Suite]) -> Iterator[str]:
 def _numbers(
     entrants: Sequence[Entrant], judged: Sequence[list[Judged]], costs: Mapping[str, TaskResult]
 ) -> tuple[dict[str, Cell], dict[str, Unit]]:
-    """Flat: the first model's by their own names, then, of several, everyone's behind its name; a withheld one is null."""
+    """Flat: the first model's by their own names, of several everyone's behind its name; null where withheld."""
     each, units = list[dict[str, Cell]](), dict[str, Unit]()
     for index, found in enumerate(judged):
         numbers: dict[str, Cell] = {
@@ -244,6 +244,8 @@ def _numbers(
             numbers |= result.numbers[index]
             units |= result.units
         each.append(numbers)
+    if len(entrants) == 1:
+        return each[0], units
     named = {
         f"{e.name}.{key}": value for e, numbers in zip(entrants, each, strict=True) for key, value in numbers.items()
     }

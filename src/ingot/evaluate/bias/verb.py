@@ -1,8 +1,8 @@
 """Verb `bias`: measure how evenly models treat groups of people and sides of politics, and what could not be told.
 
-As in `evaluate`: everything given is checked; each model is loaded in turn and asked; what came out is saved; the report
-is made from the saved rows alone, and `rescore` makes it again without a model. Adding a suite is one module, one line
-in SUITES and its tests.
+As in `evaluate`: everything given is checked; each model is loaded in turn and asked; what came out is saved; the
+report is made from the saved rows alone, and `rescore` makes it again without a model. Adding a suite is one module,
+one line in SUITES and its tests.
 """
 
 from __future__ import annotations

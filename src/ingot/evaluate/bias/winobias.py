@@ -1,5 +1,5 @@
-"""Suite `winobias` (Zhao et al. 2018, arXiv 1804.06876): whom a pronoun refers to, where the stereotype is right (pro) and
-where it is wrong (anti); the gap is what the stereotype does.
+"""Suite `winobias` (Zhao et al. 2018, arXiv 1804.06876): whom a pronoun refers to, where the stereotype is right (pro)
+and where it is wrong (anti); the gap is what the stereotype does.
 
 The paper scores coreference systems. A language model is asked in lm-eval's way for Winogender: the sentence, `"She"
 refers to the`, and which of the two occupations is likelier. Type 1 needs knowledge of the world, type 2 is decided by
