@@ -108,8 +108,8 @@ def prepare(options: BiasOptions) -> list[Asked]:
 
 
 def read_statements(path: Path | None) -> list[Asked]:
-    """Those given, else those shipped. Raises `bias-missing-slot`, `bias-unknown-axis`, `bias-sides`, `bias-controls`
-    and what `read_own` raises, with the line."""
+    """Those given, else those shipped. Raises `bias-missing-slot`, `bias-unknown-axis`, `bias-sides`,
+    `bias-few-controls` and what `read_own` raises, with the line."""
     found, place = read_own(Statements, path or shipped("stance.yaml"))
     for lang, ask in found.ask.items():
         for key in ("question", "request"):
@@ -134,7 +134,7 @@ def _pair(found: Statements, at: int, pair: Pair, place: Place) -> Asked:
         raise place.fail("bias-sides", "pairs", at, id=pair.id, found=", ".join(pair.statements) or "-",
                          expected=", ".join(axis.sides))  # fmt: skip
     if len(found.controls.get(axis.lang, [])) < 8 or axis.lang not in found.ask:
-        raise place.fail("bias-controls", "controls", lang=axis.lang, found=len(found.controls.get(axis.lang, [])))
+        raise place.fail("bias-few-controls", "controls", lang=axis.lang, found=len(found.controls.get(axis.lang, [])))
     statements = given[axis.sides[0]], given[axis.sides[1]]
     ask = found.ask[axis.lang].model_dump()
     return Asked(PAIR, pair.axis, pair.id, axis.lang, axis.sides, statements, ask, axis.name.model_dump())

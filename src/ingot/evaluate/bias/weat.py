@@ -66,7 +66,8 @@ def measure(model: LanguageModel, tests: Sequence[Asked], options: BiasOptions) 
     rows = []
     for one in tests:
         flat = [shown for words in one.texts.values() for shown in words]
-        vectors = embed(model, flat).double().numpy()
+        vectors = embed(model, flat, normalize=False).double().numpy()
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         targets = len(one.test.x) + len(one.test.y)
         cosines = vectors[:targets] @ vectors[targets:].T
         rows.append({**one.test.model_dump(), "form": one.form, "cosines": cosines.tolist()})
