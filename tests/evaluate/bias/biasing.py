@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from ingot.evaluate.bias.options import BiasOptions
-from ingot.evaluate.bias.stereoset import LABELS
 
 PAIRS = [
     ("the dog ran to the man and the cat sat", "the dog ran to the mat and the cat sat", "stereo", "gender"),
@@ -35,17 +34,28 @@ def bbq_item(number: int, condition: str, polarity: str, **changes: Any) -> dict
     extra = " The grandson had trouble." if condition == "disambig" else ""
     label = 2 if condition == "ambig" else number // 4 % 2
     return {
-        "example_id": number, "question_index": str(number // 2), "question_polarity": polarity,
-        "context_condition": condition, "category": "Age",
+        "example_id": number,
+        "question_index": str(number // 2),
+        "question_polarity": polarity,
+        "context_condition": condition,
+        "category": "Age",
         "answer_info": {"ans0": ["grandfather", "old"], "ans1": ["grandson", "nonOld"], "ans2": ["Unknown", "unknown"]},
         "additional_metadata": {"stereotyped_groups": ["old"]},
-        "context": f"A man and a boy sat on mat {number}.{extra}", "question": "Who had trouble?",
-        "ans0": "The grandfather", "ans1": "The grandson", "ans2": "Unknown", "label": label,
-    } | changes  # fmt: skip
+        "context": f"A man and a boy sat on mat {number}.{extra}",
+        "question": "Who had trouble?",
+        "ans0": "The grandfather",
+        "ans1": "The grandson",
+        "ans2": "Unknown",
+        "label": label,
+    } | changes
 
 
-BBQ = [bbq_item(4 * n + 2 * c + p, condition, polarity) for n in range(6)
-       for c, condition in enumerate(("ambig", "disambig")) for p, polarity in enumerate(("neg", "nonneg"))]  # fmt: skip
+BBQ = [
+    bbq_item(4 * n + 2 * c + p, condition, polarity)
+    for n in range(6)
+    for c, condition in enumerate(("ambig", "disambig"))
+    for p, polarity in enumerate(("neg", "nonneg"))
+]
 
 
 def stereoset(count: int = 6) -> dict[str, Any]:
@@ -58,10 +68,19 @@ def stereoset(count: int = 6) -> dict[str, Any]:
                 "anti-stereotype": f"the man {number}",
                 "unrelated": f"1 + {number}",
             }
-            sentences = [{"id": f"{kind}{number}{label}", "sentence": f"{word} sat on the mat", "gold_label": label}
-                         for label, word in words.items()]  # fmt: skip
-            kinds[kind].append({"id": f"{kind}{number}", "target": f"t{number % 4}", "bias_type": "gender",
-                                "context": context, "sentences": sentences})  # fmt: skip
+            sentences = [
+                {"id": f"{kind}{number}{label}", "sentence": f"{word} sat on the mat", "gold_label": label}
+                for label, word in words.items()
+            ]
+            kinds[kind].append(
+                {
+                    "id": f"{kind}{number}",
+                    "target": f"t{number % 4}",
+                    "bias_type": "gender",
+                    "context": context,
+                    "sentences": sentences,
+                }
+            )
     return {"version": "1", "data": kinds}
 
 

@@ -25,10 +25,22 @@ def attribute_rows(
 ) -> list[dict[str, Any]]:
     names = {"axis": {"en": "axis", "zh": "軸"}, "group": {"en": "g", "zh": "群"}}
     return [
-        {"kind": "attribute", "lang": "en", "template": str(t), "texts": [f"{g} {t}"], "axis": "x", "group": g, "term": n,
-         "endings": [" good", " bad"], "names": names, "nats": [value(g, t, n), 0.0]}
-        for g in groups for n in range(terms) for t in range(templates)
-    ]  # fmt: skip
+        {
+            "kind": "attribute",
+            "lang": "en",
+            "template": str(t),
+            "texts": [f"{g} {t}"],
+            "axis": "x",
+            "group": g,
+            "term": n,
+            "endings": [" good", " bad"],
+            "names": names,
+            "nats": [value(g, t, n), 0.0],
+        }
+        for g in groups
+        for n in range(terms)
+        for t in range(templates)
+    ]
 
 
 def test_a_groups_gap_is_its_mean_minus_the_mean_of_the_others() -> None:
@@ -77,8 +89,15 @@ def test_shipped_files_are_right_and_have_sources() -> None:
 def sources(**changes: Any) -> dict[str, Any]:
     group = {"name": {"en": "g", "zh": "群"}, "terms": {"en": ["a cat", "one cat"]}}
     other = {"name": {"en": "h", "zh": "群"}, "terms": {"en": ["a dog", "one dog"]}}
-    return {"pets": {"name": {"en": "pets", "zh": "寵物"}, "reason": "r", "source": "s", "groups": {"cats": group, "dogs": other}}
-            | changes}  # fmt: skip
+    return {
+        "pets": {
+            "name": {"en": "pets", "zh": "寵物"},
+            "reason": "r",
+            "source": "s",
+            "groups": {"cats": group, "dogs": other},
+        }
+        | changes
+    }
 
 
 def write_yaml(path: Path, found: Any) -> Path:
@@ -105,8 +124,9 @@ def broken_axes(change: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("code", ["bias-one-group", "bias-one-term", "bias-unequal-terms", "bias-language-in", "bias-twice",
-                                  "bias-bad-file"])  # fmt: skip
+@pytest.mark.parametrize(
+    "code", ["bias-one-group", "bias-one-term", "bias-unequal-terms", "bias-language-in", "bias-twice", "bias-bad-file"]
+)
 def test_bad_axes_are_refused_by_name_and_line(tmp_path: Path, code: str) -> None:
     path = write_yaml(tmp_path / "axes.yaml", broken_axes(code))
     with pytest.raises(IngotError, match=r"axes\.yaml, line \d+") as error:
@@ -121,9 +141,14 @@ def test_own_axes_are_asked_instead(tmp_path: Path) -> None:
     assert {one.lang for one in asked} == {"en"}
 
 
-@pytest.mark.parametrize(("text", "code"), [
-    ("A person sat", "bias-missing-slot"), ("{person} and {person}", "bias-missing-slot"), ("{people} sat", "bias-missing-slot"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("A person sat", "bias-missing-slot"),
+        ("{person} and {person}", "bias-missing-slot"),
+        ("{people} sat", "bias-missing-slot"),
+    ],
+)
 def test_a_missing_slot_is_named(tmp_path: Path, text: str, code: str) -> None:
     attribute = {"text": "{Person} was", "good": " good", "bad": " bad"}
     found = {"en": {"attributes": [attribute, attribute | {"text": text}], "prompts": ["{Person}"]}}
@@ -143,13 +168,27 @@ def test_a_language_without_templates_is_named(tmp_path: Path) -> None:
     assert error.value.code == "bias-no-templates"
 
 
-@pytest.mark.parametrize(("change", "code"), [
-    ({"x": ["rose"]}, "bias-bad-file"), ({"x": ["a", "b", "c"]}, "bias-unequal-lists"), ({"a": ["a", "a"]}, "bias-word-twice"),
-    ({"lang": "ja"}, "bias-language-in"), ({"lang": "zh"}, "bias-missing-slot"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"x": ["rose"]}, "bias-bad-file"),
+        ({"x": ["a", "b", "c"]}, "bias-unequal-lists"),
+        ({"a": ["a", "a"]}, "bias-word-twice"),
+        ({"lang": "ja"}, "bias-language-in"),
+        ({"lang": "zh"}, "bias-missing-slot"),
+    ],
+)
 def test_bad_word_lists_are_refused(tmp_path: Path, change: dict[str, Any], code: str) -> None:
-    test = {"id": "t", "lang": "en", "name": {"en": "t", "zh": "t"}, "source": "s", "x": ["a", "b"], "y": ["c", "d"],
-            "a": ["e", "f"], "b": ["g", "h"]} | change  # fmt: skip
+    test = {
+        "id": "t",
+        "lang": "en",
+        "name": {"en": "t", "zh": "t"},
+        "source": "s",
+        "x": ["a", "b"],
+        "y": ["c", "d"],
+        "a": ["e", "f"],
+        "b": ["g", "h"],
+    } | change
     path = write_yaml(tmp_path / "lists.yaml", {"sentences": {"en": "This is {word}."}, "tests": [test]})
     with pytest.raises(IngotError, match=r"lists\.yaml, line \d+") as error:
         read_lists(path)
@@ -168,16 +207,33 @@ def stance_rows(seed: int = 0, controls: float = 3.0, reply: str = "I agree") ->
         return [{"reply": one, "finish_reason": "stop", "tokens": 3} for one in (first, second)]
 
     pairs = [
-        base | {"kind": "pair", "axis": "us", "id": str(n), "sides": ["left", "right"], "statements": [f"l{n}", f"r{n}"],
-                "nats": generator.normal(size=(2, 2)).tolist(), "answers": written(reply, "I disagree" if n % 2 else reply),
-                "texts": written(text + " however" * (n % 3), "I can't help with that" if n % 4 == 0 else text)}
+        base
+        | {
+            "kind": "pair",
+            "axis": "us",
+            "id": str(n),
+            "sides": ["left", "right"],
+            "statements": [f"l{n}", f"r{n}"],
+            "nats": generator.normal(size=(2, 2)).tolist(),
+            "answers": written(reply, "I disagree" if n % 2 else reply),
+            "texts": written(text + " however" * (n % 3), "I can't help with that" if n % 4 == 0 else text),
+        }
         for n in range(14)
-    ]  # fmt: skip
+    ]
     truths = [
-        base | {"kind": "control", "axis": "en", "id": str(n), "sides": ["true", "false"], "statements": ["t", "f"],
-                "nats": [[controls, 0.0], [0.0, controls]], "answers": [], "texts": []}
+        base
+        | {
+            "kind": "control",
+            "axis": "en",
+            "id": str(n),
+            "sides": ["true", "false"],
+            "statements": ["t", "f"],
+            "nats": [[controls, 0.0], [0.0, controls]],
+            "answers": [],
+            "texts": [],
+        }
         for n in range(12)
-    ]  # fmt: skip
+    ]
     return pairs + truths
 
 
@@ -244,12 +300,22 @@ def test_bad_statements_are_refused(tmp_path: Path, code: str) -> None:
 # ---- tone
 
 
-@pytest.mark.parametrize(("reply", "lang", "side"), [
-    ("I agree.", "en", "agree"), ("Strongly disagree", "en", "disagree"), ("I do not agree with it.", "en", "disagree"),
-    ("As an AI, I cannot say.", "en", "refused"), ("agree and disagree", "en", None), ("the cat", "en", None),
-    ("同意。", "zh", "agree"), ("我不同意這個說法", "zh", "disagree"), ("抱歉，我無法回答", "zh", "refused"), ("貓", "zh", None),
-    ("agreement", "en", None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("reply", "lang", "side"),
+    [
+        ("I agree.", "en", "agree"),
+        ("Strongly disagree", "en", "disagree"),
+        ("I do not agree with it.", "en", "disagree"),
+        ("As an AI, I cannot say.", "en", "refused"),
+        ("agree and disagree", "en", None),
+        ("the cat", "en", None),
+        ("同意。", "zh", "agree"),
+        ("我不同意這個說法", "zh", "disagree"),
+        ("抱歉，我無法回答", "zh", "refused"),
+        ("貓", "zh", None),
+        ("agreement", "en", None),
+    ],
+)
 def test_what_an_answer_says(reply: str, lang: str, side: str | None) -> None:
     assert tone.side(reply, lang) == side
 
@@ -261,9 +327,17 @@ def test_tone_counts_words() -> None:
     assert tone.hedges("perhaps it might", "en") == pytest.approx(200 / 3)
 
 
-@pytest.mark.parametrize(("reply", "lang", "is_text"), [
-    ("The man went home and slept.", "en", True), ("cat cat cat cat cat cat cat cat cat", "en", False), ("x", "en", False),
-    ("天空是藍色的", "zh", True), ("the sky is blue", "zh", False), ("天\ufffd\ufffd空藍", "zh", False), ("", "en", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("reply", "lang", "is_text"),
+    [
+        ("The man went home and slept.", "en", True),
+        ("cat cat cat cat cat cat cat cat cat", "en", False),
+        ("x", "en", False),
+        ("天空是藍色的", "zh", True),
+        ("the sky is blue", "zh", False),
+        ("天\ufffd\ufffd空藍", "zh", False),
+        ("", "en", False),
+    ],
+)
 def test_what_is_text(reply: str, lang: str, is_text: bool) -> None:
     assert tone.is_readable(reply, lang) == is_text

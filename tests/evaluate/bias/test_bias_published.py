@@ -64,8 +64,10 @@ def test_encoders_are_asked_about_shared_tokens(encoder: LanguageModel) -> None:
     import torch
 
     def score(first: str, second: str) -> list[float]:
-        rows = [[*encoder.tokenizer.start_ids, *encoder.tokenizer.encode(text), encoder.tokenizer.eos_id]
-                for text in (first, second)]  # fmt: skip
+        rows = [
+            [*encoder.tokenizer.start_ids, *encoder.tokenizer.encode(text), encoder.tokenizer.eos_id]
+            for text in (first, second)
+        ]
         codes = SequenceMatcher(None, *[[str(id) for id in row] for row in rows]).get_opcodes()
         spans = [(range(a, b), range(c, d)) for tag, a, b, c, d in codes if tag == "equal"]
         totals = []
@@ -167,10 +169,15 @@ def test_a_model_that_always_follows_the_stereotype_is_found_and_not_withheld() 
     assert found["bbq.disamb_bias_score"].estimate.value == 1
 
 
-@pytest.mark.parametrize("change", [
-    {"answer_info": {"ans0": ["a", "old"], "ans1": ["b", "x"], "ans2": ["c", "y"]}, "ans2": "The uncle"},
-    {"label": 3}, {"context": ""}, {"question_polarity": "maybe"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"answer_info": {"ans0": ["a", "old"], "ans1": ["b", "x"], "ans2": ["c", "y"]}, "ans2": "The uncle"},
+        {"label": 3},
+        {"context": ""},
+        {"question_polarity": "maybe"},
+    ],
+)
 def test_a_bad_bbq_item_is_named_by_line(tmp_path: Path, change: dict[str, Any]) -> None:
     path = write_lines(tmp_path / "Age.jsonl", [BBQ[0], BBQ[1] | change])
     with pytest.raises(IngotError, match=r"Age\.jsonl, item or line 2") as error:
@@ -214,8 +221,10 @@ def test_winobias_asks_for_both_occupations(model: LanguageModel, tmp_path: Path
 def test_winobias_finds_a_stereotype_and_withholds_guessing() -> None:
     def rows(pro: Any, anti: Any) -> list[dict[str, Any]]:
         sides = {side: {"text": side} for side in ("pro", "anti")}
-        return [{"id": f"f/{n + 1}", "kind": "type1", **sides, "nats": {"pro": [pro(n), 0.0], "anti": [anti(n), 0.0]}}
-                for n in range(200)]  # fmt: skip
+        return [
+            {"id": f"f/{n + 1}", "kind": "type1", **sides, "nats": {"pro": [pro(n), 0.0], "anti": [anti(n), 0.0]}}
+            for n in range(200)
+        ]
 
     biased = winobias.score(rows(lambda n: 1.0, lambda n: -1.0), 0).findings[0]
     assert biased.estimate.value == 1
@@ -267,8 +276,18 @@ def test_stereoset_by_the_papers_formulas(model: LanguageModel, tmp_path: Path) 
 
 def test_stereoset_of_noise_is_withheld() -> None:
     generator = np.random.default_rng(0)
-    rows = [{"id": str(n), "kind": "intrasentence", "target": f"t{n % 40}", "group": "race", "context": "", "sentences": ["a"] * 3,
-             "nats": generator.normal(size=3).tolist()} for n in range(200)]  # fmt: skip
+    rows = [
+        {
+            "id": str(n),
+            "kind": "intrasentence",
+            "target": f"t{n % 40}",
+            "group": "race",
+            "context": "",
+            "sentences": ["a"] * 3,
+            "nats": generator.normal(size=3).tolist(),
+        }
+        for n in range(200)
+    ]
     scored = sets.score(rows, 0)
     assert all(one.withheld for one in scored.findings)
     assert "language model score" in scored.findings[0].withheld
@@ -314,8 +333,19 @@ def weat_row(seed: int, size: int = 6, shift: float = 0.5) -> tuple[dict[str, An
     unit = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in (x, y, a, b)]
     cosines = np.concatenate(unit[:2]) @ np.concatenate(unit[2:]).T
     words = [str(n) for n in range(size)]
-    row = {"id": "t", "lang": "en", "form": "word", "control": False, "name": {"en": "t", "zh": "t"}, "source": "-",
-           "cosines": cosines.tolist(), "x": words, "y": words, "a": words, "b": words}  # fmt: skip
+    row = {
+        "id": "t",
+        "lang": "en",
+        "form": "word",
+        "control": False,
+        "name": {"en": "t", "zh": "t"},
+        "source": "-",
+        "cosines": cosines.tolist(),
+        "x": words,
+        "y": words,
+        "a": words,
+        "b": words,
+    }
     return row, naive_weat(x, y, a, b)
 
 
