@@ -40,6 +40,7 @@ VERBS = {
     "chat": "ingot.infer.chat:chat",
     "tune-temperature": "ingot.evaluate.temperature.verb:tune_temperature",
     "evaluate": "ingot.evaluate.evaluate:evaluate",
+    "audit": "ingot.evaluate.audit.verb:audit",
     "guard": "ingot.guard.guard:guard",
     "serve": "ingot.serve.serve:serve",
     "import": "ingot.model.import_verb:import_model",
