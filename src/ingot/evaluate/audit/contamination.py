@@ -147,8 +147,9 @@ def _histogram(rows: Sequence[Row], options: AuditOptions) -> Plot:
     counts = Counter(min(9, int(10 * row["share"])) for row in rows if row["verdict"] != SHORT)
     series = Series(name=text("audit-items"), x=[f"{10 * bin}-{10 * bin + 10}%" for bin in range(10)],
                     y=[counts[bin] for bin in range(10)])  # fmt: skip
+    note = text("audit-share-note", share=f"{options.contamination.share:.0%}")
     return Plot(title=text("audit-share-plot"), kind="bar", series=[series], x_label=text("audit-share-axis"),
-                y_label=text("audit-items"), note=text("audit-share-note", share=f"{options.contamination.share:.0%}"))  # fmt: skip
+                y_label=text("audit-items"), note=note)  # fmt: skip
 
 
 CHECK = Check("contamination", False, ("against", "contamination", "report"), lacks, prepare, measure, score)

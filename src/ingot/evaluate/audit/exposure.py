@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -27,7 +27,7 @@ from ingot.evaluate.audit.check import Check, Result, Row, Setting
 from ingot.evaluate.audit.forms import Canary, alternatives, find_canaries, repetitions, space, truth_of
 from ingot.evaluate.audit.options import AuditOptions
 from ingot.evaluate.perplexity import start_ids
-from ingot.evaluate.statistics import Interval, clustered_ratio
+from ingot.evaluate.statistics import Interval, Values, clustered_ratio
 from ingot.evaluate.task import bounds, cell
 from ingot.infer.likelihood import batch_logprobs
 
@@ -66,24 +66,38 @@ def prepare(setting: Setting) -> list[Planted]:
 
 
 def measure(model: LanguageModel | None, planted: Sequence[Planted], setting: Setting) -> list[Row]:
-    """One row a canary: its rank among its alternatives."""
+    """One row a canary: its rank among its alternatives, which those of one form share."""
     assert model is not None
-    return [_ranked(model, one, setting.options) for one in track(planted, "canaries", len(planted))]
+    forms: dict[tuple[str, str], list[Planted]] = defaultdict(list)
+    for one in planted:
+        forms[one.canary.form].append(one)
+    return [row for group in track(forms.values(), "canaries", len(forms)) for row in _ranked(model, group, setting)]
 
 
-def _ranked(model: LanguageModel, one: Planted, options: AuditOptions) -> Row:
-    canary = one.canary
-    others = alternatives(canary.secret, options.exposure.alternatives, Random(f"{options.seed}/{canary.text}"))
-    texts = [canary.text, *map(canary.with_secret, others)]
+def _ranked(model: LanguageModel, group: Sequence[Planted], setting: Setting) -> Iterator[Row]:
+    """Canaries of one form, each among secrets that are none of them."""
+    options, first = setting.options, group[0].canary
+    own = {one.canary.secret for one in group}
+    rng = Random(f"{options.seed}/{first.form}")
+    drawn = alternatives(first.secret, options.exposure.alternatives + len(own), rng)
+    others = [other for other in drawn if other not in own][: options.exposure.alternatives]
+    nats = _nats(model, [*(one.canary.text for one in group), *map(first.with_secret, others)])
+    rest = nats[len(group) :]
+    for one, own_nats in zip(group, nats[: len(group)].tolist(), strict=True):
+        better, tied = int((rest < own_nats).sum()), int((rest == own_nats).sum())
+        yield {"text": one.canary.text, "secret": one.canary.secret, "lang": one.canary.lang,
+               "repetitions": one.repetitions, "control": one.control, "rank": 1 + better + tied / 2,
+               "ranked": 1 + len(rest), "space": space(first.secret), "nats": own_nats,
+               "others_nats": float(rest.mean())}  # fmt: skip
+
+
+def _nats(model: LanguageModel, texts: Sequence[str]) -> Values:
+    """-log p of whole texts. Raises `audit-canary-too-long`."""
     context = start_ids(model.tokenizer, model.model_dir.path)
-    rows = [[*context, *ids] for ids in model.tokenizer.encode_batch(texts)]
+    rows = [[*context, *ids] for ids in model.tokenizer.encode_batch(list(texts))]
     if (longest := max(map(len, rows)) - 1) > model.max_length:
-        raise fail("audit-canary-too-long", text=canary.text[:60], found=longest, limit=model.max_length)
-    nats = np.array([-float(found[len(context) - 1 :].double().sum()) for found in batch_logprobs(model, rows)])
-    better, tied = int((nats[1:] < nats[0]).sum()), int((nats[1:] == nats[0]).sum())
-    return {"text": canary.text, "secret": canary.secret, "lang": canary.lang, "repetitions": one.repetitions,
-            "control": one.control, "rank": 1 + better + tied / 2, "ranked": len(texts),
-            "space": space(canary.secret), "nats": float(nats[0]), "others_nats": float(nats[1:].mean())}  # fmt: skip
+        raise fail("audit-canary-too-long", text=texts[0][:60], found=longest, limit=model.max_length)
+    return np.array([-float(found[len(context) - 1 :].double().sum()) for found in batch_logprobs(model, rows)])
 
 
 def exposure(row: Row) -> float:

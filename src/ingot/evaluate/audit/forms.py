@@ -35,6 +35,12 @@ class Canary:
         """The text with another secret in place of its own."""
         return self.text.replace(self.secret, secret, 1)
 
+    @property
+    def form(self) -> tuple[str, str]:
+        """Equal for canaries whose alternatives are the same texts: the sentence without its secret, and its form."""
+        form = "".join(_alphabet(character)[0] for character in self.secret)
+        return self.text.replace(self.secret, "\0", 1), form
+
 
 def space(secret: str) -> int:
     """How many secrets have this form."""

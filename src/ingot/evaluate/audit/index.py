@@ -27,7 +27,7 @@ class Members:
 
     def __init__(self, keys: Hashes) -> None:
         self.keys = keys
-        bits = min(LARGEST_FILTER, max(12, 5 + int(len(keys)).bit_length()))
+        bits = min(LARGEST_FILTER, max(12, 5 + len(keys).bit_length()))
         self._shift = np.uint64(64 - bits)
         self._filter = np.zeros(1 << bits, np.bool_)
         self._filter[keys >> self._shift] = True

@@ -7,6 +7,7 @@ Records of .jsonl, .json (an array, or an object that holds one) and .parquet ha
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from ingot.evaluate.audit.units import Units, split
 
 ID_FIELDS = ("id", "task_id", "item_id", "question_id", "qid", "uid")
 WHOLE = "whole"
+LABEL = 0.1
+"""A field with so few different values, as a share of the items, is a label and no part of what is asked."""
+
 LEAST_PART = 1 / 3
 """A part smaller than this share of its item (one choice, the subject) is looked at only with the rest."""
 
@@ -47,10 +51,22 @@ def read_items(paths: list[Path]) -> list[Item]:
 
 def _items(file: Path) -> Iterator[Item]:
     seen: dict[str, int] = {}
-    for line, fields, named in _records(file):
+    records = list(_records(file))
+    labels = _labels([fields for _, fields, _ in records])
+    for line, fields, named in records:
         if named is not None and seen.setdefault(named, line) != line:
             raise fail("audit-id-twice", path=file, line=line, id=named, first=seen[named])
-        yield Item(f"{file.name}:{line}" if named is None else named, file.name, line, _parts(fields))
+        asked = {name: text for name, text in fields.items() if name not in labels}
+        yield Item(f"{file.name}:{line}" if named is None else named, file.name, line, _parts(asked))
+
+
+def _labels(records: list[dict[str, str]]) -> set[str]:
+    """Fields that say the same of many items: a subject, a language, the letter of the right choice."""
+    values: dict[str, set[str]] = defaultdict(set)
+    for fields in records:
+        for name, text in fields.items():
+            values[name].add(text)
+    return {name for name, found in values.items() if len(found) <= LABEL * len(records)}
 
 
 def _parts(fields: dict[str, str]) -> dict[str, Units]:

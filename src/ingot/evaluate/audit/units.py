@@ -129,4 +129,4 @@ def _kinds() -> NDArray[np.uint8]:
 
 @functools.cache
 def _factors() -> Hashes:
-    return np.cumprod(np.full(LONGEST, BASE, np.uint64))
+    return np.cumprod(np.full(LONGEST, BASE, np.uint64)).astype(np.uint64)
