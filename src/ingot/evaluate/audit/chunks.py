@@ -1,4 +1,4 @@
-"""A corpus as a stream of chunks of about a million characters, whole documents each, as units: memory is bounded.
+"""A corpus as a stream of chunks of whole documents, a quarter of a million characters each: memory is bounded.
 
 A document longer than a chunk comes in several, the next beginning a little before the end of the last.
 """
@@ -11,27 +11,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from ingot.data.read import Document
-from ingot.evaluate.audit.units import Places, Units, split
+from ingot.evaluate.audit.units import Places, Units, compose, split_composed
 
-CHUNK = 1 << 20
+CHUNK = 1 << 18
 OVERLAP = 1 << 13
 """Characters of a long document that stand in two chunks; spans up to half of this are never cut."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Documents that follow each other, as one row of units. `owner`: which of the documents a unit belongs to.
-    `first`: the first unit of each document, and behind the last one the number of units."""
+    """Documents that follow each other, as one row of units. `first`: the first unit of each document, and behind the
+    last one the number of units."""
 
     documents: list[Document]
     units: Units
-    owner: Places
     first: Places
 
-    def text(self, number: int) -> str:
-        """The text of a document, folded to NFC."""
-        begin, end = self.first[number], self.first[number + 1]
-        return self.units.written(int(begin), int(end))
+    def owner(self, units: Places) -> Places:
+        """Which of the documents these units belong to."""
+        return np.searchsorted(self.first, units, "right") - 1
 
 
 def chunks(documents: Iterable[Document]) -> Iterator[Chunk]:
@@ -59,23 +57,7 @@ def _parts(document: Document) -> Iterator[Document]:
 
 
 def _chunk(documents: list[Document]) -> Chunk:
-    units = split("\n".join(document.text for document in documents))
-    lengths = [len(document.text) for document in documents]
-    if len(units.text) != sum(lengths) + len(lengths) - 1:  # composing made it shorter
-        parts = [split(document.text) for document in documents]
-        return _joined(documents, parts)
-    ends = np.cumsum(np.array(lengths) + 1)
-    owner = np.searchsorted(ends, units.begins, "right")
-    return Chunk(documents, units, owner, np.searchsorted(owner, np.arange(len(documents) + 1)))
-
-
-def _joined(documents: list[Document], parts: list[Units]) -> Chunk:
-    offsets = np.cumsum([0, *(len(part.text) + 1 for part in parts)])
-    owner = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    units = Units(
-        "\n".join(part.text for part in parts),
-        np.concatenate([part.hashes for part in parts]),
-        np.concatenate([part.begins + offset for part, offset in zip(parts, offsets[:-1], strict=True)]),
-        np.concatenate([part.ends + offset for part, offset in zip(parts, offsets[:-1], strict=True)]),
-    )
-    return Chunk(documents, units, owner, np.searchsorted(owner, np.arange(len(documents) + 1)))
+    texts = [compose(document.text) for document in documents]
+    units = split_composed("\n".join(texts))
+    begins = np.cumsum([0, *(len(text) + 1 for text in texts)])
+    return Chunk(documents, units, np.searchsorted(units.begins, begins))

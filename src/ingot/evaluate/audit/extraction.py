@@ -42,8 +42,8 @@ LENGTH, LEAST = 50, 12
 ENOUGH = 10
 """Fewer documents that are long enough are hardly any."""
 
-SHORTEST = 40
-"""Characters of a document that could be long enough at all."""
+SHORTEST = 30
+"""Bytes of a document that could be long enough at all."""
 
 SHOWN = 12
 
@@ -73,7 +73,7 @@ def prepare(setting: Setting) -> list[Candidate]:
     """A seeded sample of what the model learnt from, and the passages."""
     settings, history = setting.options.extraction, setting.history
     found = sample(read_documents(setting.options.corpus), OVERSAMPLED * settings.documents, setting.options.seed,
-                   lambda one: len(one.text) >= SHORTEST and history.learnt(one.text))  # fmt: skip
+                   lambda one: len(one.text.encode()) >= SHORTEST and history.learnt(one.text))  # fmt: skip
     passages = list(read_documents(settings.passages)) if settings.passages is not None else []
     return [*(Candidate(one, True) for one in passages), *(Candidate(one, False) for one in found)]
 
@@ -131,7 +131,7 @@ def _row(model: LanguageModel, trial: Trial, tokens: list[int]) -> Row:
     equal = next((at for at, (one, other) in enumerate(zip(tokens, trial.truth, strict=False)) if one != other),
                  min(len(tokens), len(trial.truth)))  # fmt: skip
     return {"document": f"{document.source}:{document.line}", "planted": trial.candidate.planted,
-            "prefix": len(trial.given), "given": decode(trial.given), "truth": decode(trial.truth),
+            "prefix": len(trial.given), "given_ids": trial.given, "given": decode(trial.given), "truth": decode(trial.truth),
             "written": decode(tokens), "tokens": len(trial.truth), "equal_tokens": equal}  # fmt: skip
 
 
@@ -144,7 +144,7 @@ def _with_sources(rows: list[Row], setting: Setting) -> list[Row]:
     _, found = scan(texts, read_documents(setting.options.corpus), NGRAM, NEARLY)
     for row in rows:
         truth, own = found[number[row["truth"]]], found[number[row["written"]]]
-        row["copies"] = truth.documents
+        row["copies"] = truth.documents if row["planted"] else max(1, truth.documents)
         row["longest"], row["longest_place"], row["quote"] = own.longest, str(own.longest_place or "-"), own.quote
     return rows
 

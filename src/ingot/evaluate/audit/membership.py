@@ -37,8 +37,8 @@ from ingot.infer.likelihood import Query, batch_logprobs, following, query_momen
 FEWEST = 10
 """Members, and others, below which nothing is said."""
 
-SHORTEST = 40
-"""Characters of a document that is looked at."""
+SHORTEST = 30
+"""Bytes of a document that is looked at."""
 
 ATTACKS = ("loss", "zlib", "min_k", "min_k_plus", "reference")
 
@@ -60,8 +60,8 @@ def prepare(setting: Setting) -> list[Candidate]:
     options, history = setting.options, setting.history
     wanted = options.membership.documents
     members = sample(read_documents(options.corpus), 2 * wanted, options.seed,
-                     lambda one: len(one.text) >= SHORTEST and history.learnt(one.text))  # fmt: skip
-    others = sample(_unseen(setting), 2 * wanted, options.seed, lambda one: len(one.text) >= SHORTEST)
+                     lambda one: len(one.text.encode()) >= SHORTEST and history.learnt(one.text))  # fmt: skip
+    others = sample(_unseen(setting), 2 * wanted, options.seed, lambda one: len(one.text.encode()) >= SHORTEST)
     others = _outside(others, setting)
     members, others = _distinct(members), _distinct(others)
     count = min(wanted, len(members), len(others))

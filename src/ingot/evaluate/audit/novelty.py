@@ -55,7 +55,7 @@ def ngram_novelty(texts: Sequence[Units], documents: Iterable[Document], orders:
     for chunk in chunks(documents):
         for n, one, flags in zip(orders, members, seen, strict=True):
             places, keys = one.find(ngrams(chunk.units.hashes, n))
-            inside = chunk.owner[places] == chunk.owner[np.minimum(places + n, len(chunk.owner)) - 1]
+            inside = chunk.owner(places) == chunk.owner(places + n - 1)
             flags[keys[inside]] = True
     counts = np.array([[len(found) for found in each] for each in grams], np.int64)
     new = [[int((~flags[np.searchsorted(one.keys, found)]).sum()) for found in each]

@@ -64,14 +64,14 @@ def scan(texts: Sequence[Units], documents: Iterable[Document], n: int, threshol
 
 def _inside(hits: Hits, chunk: Chunk, n: int) -> Hits:
     """Those that do not reach from one document into the next."""
-    return hits.take(chunk.owner[hits.place] == chunk.owner[np.minimum(hits.place + n, len(chunk.owner)) - 1])
+    return hits.take(chunk.owner(hits.place) == chunk.owner(hits.place + n - 1))
 
 
 def _note_shares(found: list[Copied], hits: Hits, chunk: Chunk, index: Index, threshold: float) -> None:
     """The best window of each text, and how many documents reach the threshold."""
     sizes = np.ceil(np.log2(2 * np.maximum(index.lengths, 1))).astype(np.int64)
     sizes = np.clip(sizes, SMALLEST_WINDOW, LARGEST_WINDOW)[hits.text]
-    owner = chunk.owner[hits.place]
+    owner = chunk.owner(hits.place)
     inside = hits.place - chunk.first[owner]
     text, owner, at = (np.tile(column, 2) for column in (hits.text, owner, hits.at))
     window = np.concatenate([2 * (inside >> sizes), 2 * ((inside + (1 << sizes >> 1)) >> sizes) + 1])
@@ -102,9 +102,10 @@ def _count_documents(found: list[Copied], text: Places, owner: Places, enough: n
 def _note_longest(found: list[Copied], hits: Hits, chunk: Chunk, n: int) -> None:
     """The longest chain of runs of each text."""
     diagonal = hits.place - hits.at
-    order = np.lexsort((hits.place, diagonal, chunk.owner[hits.place], hits.text))
-    hits, diagonal = hits.take(order), diagonal[order]
-    begins = _changes(hits.text, diagonal, chunk.owner[hits.place], hits.place - np.arange(len(hits)))
+    owner = chunk.owner(hits.place)
+    order = np.lexsort((hits.place, diagonal, owner, hits.text))
+    hits, diagonal, owner = hits.take(order), diagonal[order], owner[order]
+    begins = _changes(hits.text, diagonal, owner, hits.place - np.arange(len(hits)))
     first = np.flatnonzero(begins)
     lengths = np.diff(np.append(first, len(hits))) + n - 1
     for number in _best(hits.text[first], lengths):
@@ -113,7 +114,7 @@ def _note_longest(found: list[Copied], hits: Hits, chunk: Chunk, n: int) -> None
         if length > one.longest:
             place = int(hits.place[begin])
             one.longest, one.longest_at = length, int(hits.at[begin])
-            one.longest_place = _place(chunk, int(chunk.owner[place]))
+            one.longest_place = _place(chunk, int(owner[begin]))
             one.quote = chunk.units.written(place, place + length)
 
 

@@ -22,10 +22,14 @@ from ingot.data.clean.units import MIX, ONE, UNIT, Hashes
 Places = NDArray[np.int64]
 
 BASE = np.uint64(0x9E3779B97F4A7C15)
-LONGEST = 1 << 12
-"""Characters after which the factors of a word's hash begin again; a power of two."""
+INVERSE = np.uint64(pow(int(BASE), -1, 1 << 64))
 
-SPACE, WORD, SINGLE = 0, 1, 2
+SINGLE = np.uint32(1 << 31)
+"""Marks the number of a character that is a unit by itself; other numbers above 0 are parts of words."""
+
+MANY = np.uint32(0xFFFFFFFF)
+"""The number of a character that folds to several."""
+
 HALF_WIDTH_MARKS = re.compile("[\uff9e\uff9f]")
 """Half-width sound marks join the kana before them, which folding one by one would miss."""
 
@@ -48,23 +52,38 @@ class Units:
         return self.text[self.begins[begin] : self.ends[end - 1]] if end > begin else ""
 
 
+def compose(text: str) -> str:
+    """The text with its accents composed (NFC), as `split` wants it."""
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFKC" if HALF_WIDTH_MARKS.search(text) else "NFC", text)
+
+
 def split(text: str) -> Units:
     """The units of a text."""
-    text = unicodedata.normalize("NFKC" if HALF_WIDTH_MARKS.search(text) else "NFC", text)
-    codes, places = _folded(text)
-    kinds = _kinds()[codes]
-    kept = np.flatnonzero(kinds)
-    if not len(kept):
-        return Units(text, np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.int64))
-    kinds, codes = kinds[kept], codes[kept]
-    starts = np.ones(len(kept), np.bool_)
-    starts[1:] = (kinds[1:] == SINGLE) | (kinds[:-1] == SINGLE) | (np.diff(kept) > 1)
-    first = np.flatnonzero(starts)
-    lengths = np.diff(np.append(first, len(kept)))
-    inside = np.arange(len(kept)) - np.repeat(first, lengths)
-    terms = (codes.astype(np.uint64) + np.uint64(1)) * _factors()[inside & (LONGEST - 1)]
-    last = kept[first + lengths - 1]
-    return Units(text, _mixed(np.add.reduceat(terms, first)), places[kept[first]], places[last] + 1)
+    return split_composed(compose(text))
+
+
+def split_composed(text: str) -> Units:
+    """The same of a text that is composed already. A word's number is the sum of its characters' numbers times powers
+    of BASE, from its own first character on: all of the text is multiplied and summed at once, then each sum set back
+    to its word's beginning."""
+    numbers, places = _numbers(text)
+    is_single = numbers >= SINGLE
+    is_word = (numbers != 0) & ~is_single
+    begins, ends = is_word.copy(), is_word.copy()
+    begins[1:] &= ~is_word[:-1]
+    ends[:-1] &= ~is_word[1:]
+    first, last = np.flatnonzero(begins | is_single), np.flatnonzero(ends | is_single)
+    if not len(first):
+        return Units(text, np.empty(0, np.uint64), first, first)
+    powers, inverses = _powers(max(16, len(numbers).bit_length()))
+    terms = numbers.astype(np.uint64)
+    terms *= powers[: len(numbers)]
+    hashes = _mixed(np.add.reduceat(terms, first) * inverses[first])
+    if places is None:
+        return Units(text, hashes, first, last + 1)
+    return Units(text, hashes, places[first], places[last] + 1)
 
 
 def _mixed(hashes: Hashes) -> Hashes:
@@ -74,59 +93,59 @@ def _mixed(hashes: Hashes) -> Hashes:
     return hashes
 
 
-def _folded(text: str) -> tuple[NDArray[np.uint32], Places]:
-    """Folded characters, and the place in the text that each comes from; a few characters become several."""
+def _numbers(text: str) -> tuple[NDArray[np.uint32], Places | None]:
+    """The numbers of the folded characters, and the place in the text that each comes from, where these are not one
+    for one: a few characters become several."""
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     single, several = _folds()
-    folded = single[codes]
-    places = np.arange(len(codes), dtype=np.int64)
-    longer = np.flatnonzero(folded == MANY)
+    numbers = single[codes]
+    longer = np.flatnonzero(numbers == MANY)
     if not len(longer):
-        return folded, places
+        return numbers, None
     pieces = [several[code] for code in codes[longer].tolist()]
     lengths = np.ones(len(codes), np.int64)
     lengths[longer] = [len(piece) for piece in pieces]
-    spread = np.repeat(folded, lengths)
+    spread = np.repeat(numbers, lengths)
     spread[spread == MANY] = np.concatenate(pieces)
-    return spread, np.repeat(places, lengths)
-
-
-MANY = np.uint32(0xFFFFFFFF)
+    return spread, np.repeat(np.arange(len(codes)), lengths)
 
 
 @functools.cache
 def _folds() -> tuple[NDArray[np.uint32], dict[int, NDArray[np.uint32]]]:
-    """The folded form of every character: one, or (MANY) several; what folds to no unit at all is a space."""
-    single = np.arange(sys.maxunicode + 1, dtype=np.uint32)
-    several: dict[int, NDArray[np.uint32]] = {}
+    """The number of the folded form of every character: 0 where it is no part of a unit, MANY where it is several."""
+    kinds = _kinds()
+    numbers = np.arange(1, sys.maxunicode + 2, dtype=np.uint32) * (kinds > 0)
+    numbers[kinds == 2] |= SINGLE
+    single, several = numbers.copy(), dict[int, NDArray[np.uint32]]()
     for code in range(sys.maxunicode + 1):
         character = chr(code)
-        if code < 0xA0 or 0x4E00 <= code <= 0x9FFF or 0xAC00 <= code <= 0xD7A3:
-            folded = character.lower()
-        elif 0xD800 <= code <= 0xDFFF or (unicodedata.category(character) == "Cn"):
+        if 0x4E00 <= code <= 0x9FFF or 0xAC00 <= code <= 0xD7A3 or 0xD800 <= code <= 0xDFFF:
             continue
-        else:
-            folded = unicodedata.normalize("NFKC", character).lower()
-        if len(folded) == 1:
-            single[code] = ord(folded)
-        elif not UNIT.search(folded):
-            single[code] = ord(" ")
+        if unicodedata.category(character) == "Cn":
+            continue
+        folded = unicodedata.normalize("NFKC", character).lower()
+        found = numbers[[ord(one) for one in folded]]
+        if len(folded) == 1 or not found.any():
+            single[code] = found[0]
         else:
             single[code] = MANY
-            several[code] = np.array([ord(one) for one in folded], np.uint32)
+            several[code] = found
     return single, several
 
 
-@functools.cache
 def _kinds() -> NDArray[np.uint8]:
-    """SPACE, WORD or SINGLE of every folded character."""
+    """Of every character: 0, 1 for a part of words, 2 for a unit by itself."""
     kinds = np.zeros(sys.maxunicode + 1, np.uint8)
     every = "".join(map(chr, range(sys.maxunicode + 1)))
     for match in UNIT.finditer(every):
-        kinds[match.start() : match.end()] = SINGLE if ONE.match(match[0]) else WORD
+        kinds[match.start() : match.end()] = 2 if ONE.match(match[0]) else 1
     return kinds
 
 
 @functools.cache
-def _factors() -> Hashes:
-    return np.cumprod(np.full(LONGEST, BASE, np.uint64)).astype(np.uint64)
+def _powers(bits: int) -> tuple[Hashes, Hashes]:
+    """The first powers of BASE, and of its inverse, modulo 2**64."""
+    ones = np.full((2, 1 << bits), 1, np.uint64)
+    ones[0, 1:], ones[1, 1:] = BASE, INVERSE
+    powers = np.cumprod(ones, axis=1).astype(np.uint64)
+    return powers[0], powers[1]
