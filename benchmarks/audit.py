@@ -4,9 +4,9 @@
 
 The corpus is the texts of the folder of real data, English, Chinese, or half of each, again and again with numbers in
 between until it has --megabytes. 100 items of MMLU and 100 of TMMLU stand in it: half of each word for word, half with
-one word (or character) in ten replaced, left out or followed by another; as many others do not. Janitor (13-grams of words
-between spaces, its defaults) reads --janitor-megabytes of the corpus, because it is slow; both sides take turns, and
-reported are medians of CPU seconds, which other work on the machine disturbs less than the clock, and ingot's include
+one word (or character) in ten replaced, left out or followed by another; as many others do not. Janitor (13-grams of
+words between spaces, its defaults) reads --janitor-megabytes of the corpus, because it is slow; both sides take turns,
+and reported are medians of CPU seconds, which other work on the machine disturbs less than the clock; ingot's include
 its start and report. Janitor lists no items: one counts as found when a document has one of its 13-grams. Its compiled
 helper is used where the environment has it.
 """

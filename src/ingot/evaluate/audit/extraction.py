@@ -130,9 +130,10 @@ def _row(model: LanguageModel, trial: Trial, tokens: list[int]) -> Row:
     document, decode = trial.candidate.document, model.tokenizer.decode
     equal = next((at for at, (one, other) in enumerate(zip(tokens, trial.truth, strict=False)) if one != other),
                  min(len(tokens), len(trial.truth)))  # fmt: skip
+    texts = {"given": trial.given, "truth": trial.truth, "written": tokens}
     return {"document": f"{document.source}:{document.line}", "planted": trial.candidate.planted,
-            "prefix": len(trial.given), "given_ids": trial.given, "given": decode(trial.given), "truth": decode(trial.truth),
-            "written": decode(tokens), "tokens": len(trial.truth), "equal_tokens": equal}  # fmt: skip
+            "prefix": len(trial.given), "given_ids": trial.given, "tokens": len(trial.truth), "equal_tokens": equal,
+            **{name: decode(ids) for name, ids in texts.items()}}  # fmt: skip
 
 
 def _with_sources(rows: list[Row], setting: Setting) -> list[Row]:
