@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import sys
+import unicodedata
 
 import numpy as np
 import pytest
@@ -36,7 +38,16 @@ def test_units_are_those_of_cleaning(text: str) -> None:
     ]
 
 
-def test_a_word_longer_than_the_factors() -> None:
+@pytest.mark.slow
+def test_every_character_is_folded_as_cleaning_folds_it() -> None:
+    """Between two letters, so that it is seen whether it parts them; half-width sound marks join what is before them."""
+    for code in range(sys.maxunicode + 1):
+        text = f"x{chr(code)}y"
+        if unicodedata.category(text[1]) not in ("Cn", "Cs") and text[1] not in "ﾞﾟ":
+            assert len(split(text)) == len(split_units(normalise(text))), hex(code)
+
+
+def test_long_words() -> None:
     first, second = "a" * 5000, "a" * 4999 + "b"
     assert split(first).hashes != split(second).hashes
     assert split(first).hashes == split(f" {first}.").hashes

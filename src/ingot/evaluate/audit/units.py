@@ -27,6 +27,9 @@ INVERSE = np.uint64(pow(int(BASE), -1, 1 << 64))
 SINGLE = np.uint32(1 << 31)
 """Marks the number of a character that is a unit by itself; other numbers above 0 are parts of words."""
 
+BLOCK = 256
+"""Characters that are looked at together for whether any of them folds."""
+
 MANY = np.uint32(0xFFFFFFFF)
 """The number of a character that folds to several."""
 
@@ -117,20 +120,21 @@ def _folds() -> tuple[NDArray[np.uint32], dict[int, NDArray[np.uint32]]]:
     numbers = np.arange(1, sys.maxunicode + 2, dtype=np.uint32) * (kinds > 0)
     numbers[kinds == 2] |= SINGLE
     single, several = numbers.copy(), dict[int, NDArray[np.uint32]]()
-    for code in range(sys.maxunicode + 1):
-        character = chr(code)
-        if 0x4E00 <= code <= 0x9FFF or 0xAC00 <= code <= 0xD7A3 or 0xD800 <= code <= 0xDFFF:
-            continue
-        if unicodedata.category(character) == "Cn":
-            continue
-        folded = unicodedata.normalize("NFKC", character).lower()
-        found = numbers[[ord(one) for one in folded]]
-        if len(folded) == 1 or not found.any():
-            single[code] = found[0]
-        else:
-            single[code] = MANY
-            several[code] = found
+    for code in filter(_may_fold, range(0, sys.maxunicode + 1, BLOCK)):
+        for character in map(chr, range(code, code + BLOCK)):
+            found = numbers[[ord(one) for one in unicodedata.normalize("NFKC", character).lower()]]
+            if len(found) == 1 or not found.any():
+                single[ord(character)] = found[0]
+            else:
+                single[ord(character)] = MANY
+                several[ord(character)] = found
     return single, several
+
+
+def _may_fold(begin: int) -> bool:
+    """Whether any character of a block is another when folded."""
+    block = "".join(map(chr, range(begin, begin + BLOCK)))
+    return unicodedata.normalize("NFKC", block).lower() != block
 
 
 def _kinds() -> NDArray[np.uint8]:
