@@ -9,7 +9,7 @@ import unicodedata
 import numpy as np
 import pytest
 from auditing import documents, edited, naive_runs, words
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ingot.data.clean.units import normalise, split_units
@@ -25,6 +25,8 @@ MIXED = st.text(alphabet="aB é1_-，。 \n天空ﾊﾞｱ𠮷ＡＢ…㎡ﬁ①
 
 @settings(deadline=None)  # the first call folds every character there is
 @given(MIXED)
+@example("ﾊﾞﾊﾟ")
+@example("cafe\u0301s")
 def test_units_are_those_of_cleaning(text: str) -> None:
     found, expected = split(text), split_units(normalise(text))
     assert len(found) == len(expected)
@@ -40,7 +42,7 @@ def test_units_are_those_of_cleaning(text: str) -> None:
 
 @pytest.mark.slow
 def test_every_character_is_folded_as_cleaning_folds_it() -> None:
-    """Between two letters, so that it is seen whether it parts them; half-width sound marks join what is before them."""
+    """Between letters, to see whether it parts them; half-width sound marks join what stands before them."""
     for code in range(sys.maxunicode + 1):
         text = f"x{chr(code)}y"
         if unicodedata.category(text[1]) not in ("Cn", "Cs") and text[1] not in "ﾞﾟ":
