@@ -84,6 +84,15 @@ def test_the_question_alone_is_enough_and_a_choice_alone_is_not(tmp_path: Path) 
     assert rows[0]["part"] == "question"
 
 
+def test_a_choice_in_a_cell_of_its_own_is_no_item(tmp_path: Path) -> None:
+    rng = random.Random(8)
+    cells = [words(rng, 40, "zh"), *(words(rng, 10, "zh") for _ in "abcd")]
+    (tmp_path / "b.csv").write_text(",".join(cells) + "\n", encoding="utf-8")
+    corpus = write_texts(tmp_path / "c.jsonl", [f"{words(rng, 30, 'zh')}\n{cells[1]}\n{words(rng, 30, 'zh')}"])
+    ingot.audit(corpus=corpus, against=[tmp_path / "b.csv"], out=tmp_path / "out")
+    assert [row["verdict"] for row in json_rows(tmp_path / "out/contamination.jsonl")] == ["clean"]
+
+
 def test_short_items_are_told_and_not_called_clean(tmp_path: Path) -> None:
     bench = write_lines(tmp_path / "b.jsonl", [{"q": "how are you"}, {"q": words(random.Random(0), 30, "en")}])
     corpus = write_texts(tmp_path / "c.jsonl", ["how are you today"])

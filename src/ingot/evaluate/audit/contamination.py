@@ -25,6 +25,7 @@ from ingot.evaluate.task import cell
 
 VERBATIM, EDITED, CLEAN, SHORT = "verbatim", "edited", "clean", "short"
 DIRTY = (VERBATIM, EDITED)
+VERDICTS = {VERBATIM: "audit-verbatim", EDITED: "audit-edited", CLEAN: "audit-clean", SHORT: "audit-short"}
 LEAST_UNITS = 8
 """An item with fewer units that can be looked for is not judged: short phrases stand everywhere."""
 
@@ -118,7 +119,10 @@ def score(rows: list[Row], options: AuditOptions) -> Result:
     verdict = text("audit-verdict-contamination", dirty=f"{dirty:,}", judged=f"{judged:,}", **told)
     sections: list[Section] = [_files(rows), _histogram(rows, options)]
     if found := sorted((row for row in rows if row["verdict"] in DIRTY), key=lambda row: -row["longest"]):
-        entries = [(f"{row['id']} · {row['verdict']} · {row['place']}", row["text"], row["spans"]) for row in found]
+        entries = [
+            (f"{row['id']} · {text(VERDICTS[row['verdict']])} · {row['place']}", row["text"], row["spans"])
+            for row in found
+        ]
         note = text("audit-shown-note", shown=min(SHOWN, len(found)), count=len(found), file="contamination.jsonl")
         sections.append(copied_samples(text("audit-found-items"), entries[:SHOWN], options.policy, note))
     return Result(numbers, sections, [verdict], text("audit-method-contamination", **options.contamination.model_dump(),
@@ -135,8 +139,7 @@ def _files(rows: Sequence[Row]) -> Table:
         table.append(
             [name, sum(counts.values()), share, counts[VERBATIM], counts[EDITED], counts[CLEAN], counts[SHORT]]
         )
-    heads = ("audit-file", "audit-items", "audit-found-share", "audit-verbatim", "audit-edited", "audit-clean",
-             "audit-short")  # fmt: skip
+    heads = ("audit-file", "audit-items", "audit-found-share", *VERDICTS.values())
     columns = [text(code) for code in heads]
     return Table(title=text("audit-by-file"), columns=columns, rows=table, units={columns[2]: "percent"},
                  note=text("audit-interval-note"))  # fmt: skip
