@@ -24,7 +24,7 @@ from ingot.infer.likelihood import following, query_moments
 
 def sides(seed: int, shift: float, count: int = 400) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(seed)
-    return generator.normal(shift, 1, count).round(1), generator.normal(0, 1, count).round(1)
+    return generator.normal(shift, 1, count).round(2), generator.normal(0, 1, count).round(2)
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.7, -0.4])
