@@ -18,7 +18,7 @@ from ingot.adapt.load import LanguageModel, load
 from ingot.core.errors import IngotError
 from ingot.core.report import Interval
 from ingot.evaluate.audit.blind import blind_scores
-from ingot.evaluate.audit.roc import curve, tell_apart
+from ingot.evaluate.audit.roc import caught_of, curve, tell_apart
 from ingot.infer.likelihood import following, query_moments
 
 
@@ -144,3 +144,9 @@ def test_a_model_without_hallmark_needs_others(base_dir: Path, corpora: tuple[Pa
     with pytest.raises(IngotError, match="hallmark does not tell") as caught:
         ingot.audit(str(base_dir), corpus=corpora[0], checks=["membership"], out=tmp_path / "out")
     assert caught.value.code == "audit-lacks"
+
+
+def test_at_most_one_in_a_hundred_others_is_mistaken() -> None:
+    """Four of 400 may lie above: a member just over the fifth is found, one just under it is not."""
+    others = 2 * np.arange(400)
+    assert caught_of(np.array([2 * 395 + 1, 2 * 395 - 1]), others) == 0.5
