@@ -21,15 +21,15 @@ def held_out(documents: Sequence[Document], data: Path, references: Sequence[str
     out. Raises `evaluate-no-heldout`, `evaluate-heldout-empty`."""
     if heldout_files(data) != [data]:
         return list(documents)
-    splits = {split for reference in references for split in _splits(reference, data)}
+    splits = {split for reference in references for split in training_splits(reference, data)}
     kept = [document for document in documents if all(is_heldout(document.text, *split) for split in splits)]
     if not kept:
         raise fail("evaluate-heldout-empty", data=data, count=len(documents))
     return kept
 
 
-def _splits(reference: str, data: Path) -> Iterator[tuple[float, int]]:
-    """Share and seed of each time that a model learnt from these files."""
+def training_splits(reference: str, data: Path) -> Iterator[tuple[float, int]]:
+    """Share and seed of each time that a model learnt from these files. Raises `evaluate-no-heldout`."""
     digests = {path_digest(file) for file, _ in data_files(data)}
     steps = [step for step in learning_steps(reference) if digests & {source.digest for source in step.data}]
     if not steps:

@@ -176,6 +176,16 @@ def paired_shares(first: Right, second: Right) -> PairedShares:
     return PairedShares(interval, only_first, only_second, exact_mcnemar(only_first, only_second))
 
 
+def unpaired_difference(first: int, count: int, second: int, other: int) -> Interval:
+    """first / count minus second / other, of different items: Newcombe, Statistics in Medicine 17 (1998), method 10 for
+    independent shares. Undefined where either side has no items."""
+    if not count or not other:
+        return Interval(None)
+    p, q = first / count, second / other
+    (p_low, p_high), (q_low, q_high) = _wilson_bounds(first, count), _wilson_bounds(second, other)
+    return Interval(p - q, p - q - math.hypot(p - p_low, q_high - q), p - q + math.hypot(p_high - p, q - q_low))
+
+
 def _newcombe(both: int, only_first: int, only_second: int, neither: int) -> Interval:
     count = both + only_first + only_second + neither
     margins = both + only_first, only_second + neither, both + only_second, only_first + neither

@@ -90,6 +90,29 @@ def query_entropies(model: LanguageModel, queries: Sequence[Query], temperatures
     return [found[id(query)] for query in queries]
 
 
+@torch.inference_mode()
+def query_moments(model: LanguageModel, queries: Sequence[Query], label: str | None = None) -> list[Tensor]:
+    """Of each target: its log p, and mean and standard deviation of log p over the distribution it was drawn from,
+    float32 (targets, 3)."""
+    _check(model, queries)
+    found: dict[int, Tensor] = {id(query): torch.zeros(0, 3) for query in queries}
+    for group in _progress(_groups(queries), label):
+        parts = [_moments(part, targets) for (part,), targets in _logits([model], group)]
+        found |= zip(map(id, group), torch.cat(parts).split([len(query.targets) for query in group]), strict=True)
+    return [found[id(query)] for query in queries]
+
+
+def _moments(logits_PV: Tensor, targets_P: Tensor) -> Tensor:
+    """(P, 3). Tokens of no probability weigh nothing, whatever their log is."""
+    logprobs_PV = logits_PV.log_softmax(-1)
+    weights_PV = logprobs_PV.exp()
+    finite_PV = logprobs_PV.masked_fill(weights_PV == 0, 0.0)
+    mean_P = (weights_PV * finite_PV).sum(-1)
+    variance_P = (weights_PV * (finite_PV - mean_P[:, None]) ** 2).sum(-1)
+    chosen_P = logprobs_PV.gather(-1, targets_P[:, None])[:, 0]
+    return torch.stack([chosen_P, mean_P, variance_P.sqrt()], -1).cpu()
+
+
 def _entropy(logits_PV: Tensor, temperatures_P: Tensor) -> Tensor:
     """-sum p log p. The largest logit becomes 0 first, as where tokens are drawn."""
     shifted_PV = (logits_PV - logits_PV.amax(-1, keepdim=True)) / temperatures_P[:, None]

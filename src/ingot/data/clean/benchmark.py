@@ -85,7 +85,7 @@ def read_benchmarks(paths: list[Path], n: int) -> Benchmarks:
     items: list[Item] = []
     short: dict[str, int] = {}
     grams: list[Hashes] = []
-    for file in _files(paths):
+    for file in benchmark_files(paths):
         before = len(items)
         short[str(file)] = 0
         for line, text in _texts(file):
@@ -112,7 +112,8 @@ def _index(n: int, grams: list[Hashes]) -> Index:
     return Index(n, unique, owners[first].astype(np.int32))
 
 
-def _files(paths: list[Path]) -> Iterator[Path]:
+def benchmark_files(paths: list[Path]) -> Iterator[Path]:
+    """The files, those of folders in the order of their names. Raises `unknown-benchmark-type`."""
     for path in paths:
         files = sorted(file for file in path.rglob("*") if kind(file) in KINDS) if path.is_dir() else [path]
         if not files or kind(files[0]) not in KINDS:
@@ -123,30 +124,31 @@ def _files(paths: list[Path]) -> Iterator[Path]:
 def _texts(file: Path) -> Iterator[tuple[int, str]]:
     """Line (or record) and text of each item."""
     if kind(file) == ".csv":
-        yield from _rows(file)
+        yield from ((line, "\n".join(row)) for line, row in csv_rows(file))
     elif kind(file) in {".txt", ".md"}:
         yield from ((number, line) for number, line in enumerate(read_lines(file), start=1) if line.strip())
     else:
-        yield from ((number, "\n".join(_strings(record))) for number, record in read_records(file))
+        yield from ((number, "\n".join(strings_in(record))) for number, record in read_records(file))
 
 
-def _rows(file: Path) -> Iterator[tuple[int, str]]:
+def csv_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line and cells of each row that is not blank."""
     reader = csv.reader(read_lines(file))
     try:
         for row in reader:
             if any(cell.strip() for cell in row):
-                yield reader.line_num, "\n".join(row)
+                yield reader.line_num, row
     except csv.Error as error:
         raise fail("bad-record", path=file, line=reader.line_num, reason=str(error)) from error
 
 
-def _strings(value: Any) -> Iterator[str]:
+def strings_in(value: Any) -> Iterator[str]:
     """All texts in a JSON value, in order."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
         for part in value.values():
-            yield from _strings(part)
+            yield from strings_in(part)
     elif isinstance(value, list):
         for part in value:
-            yield from _strings(part)
+            yield from strings_in(part)
