@@ -108,8 +108,18 @@ class Queue:
         return self.tasks[int(ranks_T.argmin())]
 
     def num_left(self, annotator: str) -> int:
-        """How many tasks could still be shown to an annotator."""
-        return int((~self._seen_of(annotator) & (self.votes_T < self.overlap)).sum())
+        """How many showings are left for an annotator, gold ones among them: a count that stood still at a gold item
+        would tell which they are."""
+        seen = self._seen.setdefault(annotator, set())
+        tasks = int((~self._seen_of(annotator) & (self.votes_T < self.overlap)).sum())
+        gold, at, left = sum(task not in seen for task in self.gold), len(seen), 0
+        while tasks:
+            whole = min(gold, (tasks - 1) // (EVERY - 1)) if at % EVERY == 0 else 0
+            is_gold = not whole and gold > 0 and gold_is_due(self.secret, annotator, at)
+            tasks -= whole * (EVERY - 1) or int(not is_gold)
+            gold -= whole or int(is_gold)
+            at, left = at + (whole * EVERY or 1), left + (whole * EVERY or 1)
+        return left
 
     @property
     def share_done(self) -> float:

@@ -53,9 +53,10 @@ class Pages:
         return self._frame(f'<section class="over"><p>{self._words(status)}</p></section>')
 
     def _frame(self, body: str, shown: Shown | None = None) -> str:
-        done = f"{shown.share * 100:.0f}" if shown else ""
-        count = self._words("people-page-count", number=shown.number, left=shown.left, done=done) if shown else ""
-        bar = f'<progress max="1000" value="{shown.share * 1000:.0f}">{done} %</progress>' if shown else ""
+        count = bar = ""
+        if shown:
+            count = self._words("people-page-count", number=shown.number, left=shown.left)
+            bar = f'<progress max="{shown.number + shown.left}" value="{shown.number - 1}">{count}</progress>'
         return f"""<!doctype html>
 <html lang="{LANGUAGES[self.language][0]}">
 <head>

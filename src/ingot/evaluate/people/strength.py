@@ -186,7 +186,7 @@ def _clustered(scores_NP: Values, names: Sequence[Hashable]) -> Values:
 def _positive(matrix: Values) -> Values:
     """The nearest matrix that can be a covariance: the sandwich by two clusters need not be one."""
     values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
-    nearest: Values = (vectors * np.maximum(values, 0)) @ vectors.T
+    nearest: Values = ((vectors * np.maximum(values, 0)) @ vectors.T).astype(np.float64)
     return nearest
 
 

@@ -31,14 +31,13 @@ UNKNOWN = "?"
 
 @dataclass(frozen=True)
 class Shown:
-    """What one page shows. texts: from left to right. number: of this annotator's items, from 1."""
+    """What one page shows. texts: from left to right. number: of this annotator's items, from 1; left: those behind it."""
 
     ticket: str
     prompt: str
     texts: tuple[str, ...]
     number: int
     left: int
-    share: float
 
 
 class Study:
@@ -118,9 +117,9 @@ class Study:
 
     def _shown(self, annotator: str, made: Assignment) -> Shown:
         item, number = self.items[made.item], self._count[annotator] + 1
-        left = self.queue.num_left(annotator) + len(self._open[annotator])
+        left = self.queue.num_left(annotator) + len(self._open[annotator]) - 1
         texts = tuple(item.answers[name] for name in made.shown)
-        return Shown(made.ticket, item.prompt, texts, number, left, self.queue.share_done)
+        return Shown(made.ticket, item.prompt, texts, number, left)
 
     def vote(self, annotator: str | None, ballot: Ballot) -> None:
         """Count a vote; the same one again changes nothing. Raises Rejected, and the trail keeps it."""

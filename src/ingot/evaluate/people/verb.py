@@ -19,13 +19,11 @@ from ingot.core.progress import say, warn
 from ingot.evaluate.people.answers import read_answers, warn_of_names
 from ingot.evaluate.people.gold import read_gold
 from ingot.evaluate.people.options import AnnotateOptions
-from ingot.evaluate.people.report import study_report
 from ingot.evaluate.people.rubric import read_rubric
 from ingot.evaluate.people.server import listen, serve
 from ingot.evaluate.people.store import Store
 from ingot.evaluate.people.study import Study
 from ingot.evaluate.people.votes import dump_votes, read_votes
-from ingot.evaluate.task import dump_rows
 
 
 @dataclass(frozen=True)
@@ -97,6 +95,9 @@ def _worked(options: AnnotateOptions, study: Study) -> Annotated:
 
 
 def _reported(options: AnnotateOptions, study: Study, out: Path) -> dict[str, Any]:
+    from ingot.evaluate.people.report import study_report  # imports torch, which the page does without
+    from ingot.evaluate.task import dump_rows
+
     raw = {"raw/votes.jsonl": dump_votes(study.store.votes()), "raw/trail.jsonl": dump_rows(study.store.trail())}
     shown = options.model_dump(mode="json", exclude={"store", "host", "port"})
     report = study_report(study, shown, options.seed).write(out, raw)
