@@ -78,7 +78,8 @@ def fit(votes: Sequence[Comparison]) -> Strengths:
     second_N = np.array([place[vote.second] for vote in votes], dtype=np.int64)
     outcome_N = np.array([vote.outcome for vote in votes], dtype=np.int64)
     _refuse_disconnected(systems, first_N, second_N)
-    held = _unbounded(len(systems), first_N, second_N, outcome_N)
+    decided = bool((outcome_N != TIE).any())
+    held = _unbounded(len(systems), first_N, second_N, outcome_N) if decided else []
     model = _Model(len(systems), first_N, second_N, outcome_N, bool(held))
     theta_P = model.maximum()
     spread_PP, freedom, alone = model.covariance(theta_P, votes)
@@ -180,7 +181,8 @@ def _clustered(scores_NP: Values, names: Sequence[Hashable]) -> Values:
     place: dict[Hashable, int] = {}
     owner = np.array([place.setdefault(name, len(place)) for name in names])
     sums = np.stack([np.bincount(owner, column, len(place)) for column in scores_NP.T], axis=1)
-    return sums.T @ sums * (len(place) / (len(place) - 1) if len(place) > 1 else 1.0)
+    outer: Values = (sums.T @ sums).astype(np.float64)
+    return outer * (len(place) / (len(place) - 1)) if len(place) > 1 else outer
 
 
 def _positive(matrix: Values) -> Values:
@@ -232,10 +234,11 @@ def _refuse_disconnected(systems: list[str], first_N: Places, second_N: Places) 
 
 
 def _unbounded(size: int, first_N: Places, second_N: Places, outcome_N: Places) -> list[int]:
-    """Systems outside the largest set in which each beat (or tied with) each, if only through others: Ford 1957."""
+    """Systems outside the largest set in which each beat each, if only through others (Ford 1957). Ties bound nothing:
+    where one system only won and tied, the model's t grows with its strength and the likelihood with both."""
     reach = np.eye(size, dtype=bool)
     beats = np.zeros((size, size), dtype=bool)
-    first_wins, second_wins = outcome_N != SECOND, outcome_N != FIRST
+    first_wins, second_wins = outcome_N == FIRST, outcome_N == SECOND
     beats[first_N[first_wins], second_N[first_wins]] = True
     beats[second_N[second_wins], first_N[second_wins]] = True
     for _ in range(size):

@@ -31,7 +31,7 @@ UNKNOWN = "?"
 
 @dataclass(frozen=True)
 class Shown:
-    """What one page shows. texts: from left to right. number: of this annotator's items, from 1; left: those behind it."""
+    """What one page shows. texts: from left to right. number: of those to this annotator, from 1; left: behind it."""
 
     ticket: str
     prompt: str
