@@ -24,7 +24,10 @@ SYSTEMS = ("alpha-7b", "beta-13b", "gamma")
 
 
 def items_of(count: int = 6, systems: tuple[str, ...] = SYSTEMS) -> list[Item]:
-    return [Item(f"item-{n}", f"task {n}?", {s: f"answer {n} by number {k}" for k, s in enumerate(systems)}) for n in range(count)]
+    return [
+        Item(f"item-{n}", f"task {n}?", {s: f"answer {n} by number {k}" for k, s in enumerate(systems)})
+        for n in range(count)
+    ]
 
 
 def golds(count: int = 3) -> list[Gold]:

@@ -34,7 +34,10 @@ def test_votes_overlap_early(tmp_path: Path) -> None:
         vote(study, "ana")
     for _ in range(5):
         vote(study, "ben")
-    by_item = {name: [(v.item, *sorted(v.shown)) for v in study.store.votes() if v.annotator == name] for name in ("ana", "ben")}
+    by_item = {
+        name: [(v.item, *sorted(v.shown)) for v in study.store.votes() if v.annotator == name]
+        for name in ("ana", "ben")
+    }
     assert sorted(by_item["ana"]) == sorted(by_item["ben"])
 
 

@@ -40,8 +40,8 @@ def careful(draw: random.Random, name: str) -> list[Vote]:
     for item in ALL:
         flip, seconds = draw.random() < 0.5, 240 / (speed * draw.lognormvariate(0, 0.4))
         right = "right" if flip else "left"
-        choice = (right if draw.random() < 0.9 else draw.choice(["left", "right", "tie"])) if item in GOLD else draw.choice(
-            ["left", "right", "tie"])  # fmt: skip
+        knows = item in GOLD and draw.random() < 0.9
+        choice = right if knows else draw.choice(["left", "right", "tie"])
         votes.append(cast(name, item, choice, seconds, flip))
     return votes
 
@@ -81,7 +81,11 @@ def test_the_bound_is_what_it_says() -> None:
     from scipy.stats import binom
 
     for count in (5, 10, 20, 40):
-        assert binomial_up_to(critical(count), count, CAREFUL) <= GOLD_FALSE < binomial_up_to(critical(count) + 1, count, CAREFUL)
+        assert (
+            binomial_up_to(critical(count), count, CAREFUL)
+            <= GOLD_FALSE
+            < binomial_up_to(critical(count) + 1, count, CAREFUL)
+        )
         assert abs(binomial_up_to(3, count, 0.3) - binom.cdf(3, count, 0.3)) < 1e-12
 
 

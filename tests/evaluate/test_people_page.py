@@ -1,4 +1,4 @@
-"""The page over HTTP: blind, inert, in two languages, resumed, never voting twice, and as quick with ten thousand items."""
+"""The page over HTTP: blind, inert, in two languages, resumed, never voting twice, and with ten thousand items."""
 
 from __future__ import annotations
 
@@ -148,7 +148,12 @@ def test_rejected_votes_are_told_and_what_was_written_stays(tmp_path: Path, clie
         assert post(client, link["ana"], page, "left").status_code == 200  # sent again: the same vote
         assert post(client, link["ana"], page, "right").status_code == 409
         study.store.end(1.0)
-        late = post(client, link["ana"], client.get(link["ben"]).text if "ticket" in client.get(link["ben"]).text else page, "left")
+        late = post(
+            client,
+            link["ana"],
+            client.get(link["ben"]).text if "ticket" in client.get(link["ben"]).text else page,
+            "left",
+        )
         assert late.status_code == 409
         assert "closed" in late.text
     assert [row["reason"] for row in study.store.trail()] == ["markup", "unknown-annotator", "voted-already", "closed"]
@@ -247,7 +252,10 @@ def _vote_on(link: str, sent: list[tuple[str, str]], acknowledged: set[str]) -> 
             while "ticket" in (page := client.get(link).text):
                 ticket = ticket_in(page)
                 sent.append((link, ticket))
-                if client.post(f"{link}/vote", data={"ticket": ticket, "choice": "left", "note": ""}).status_code == 303:
+                if (
+                    client.post(f"{link}/vote", data={"ticket": ticket, "choice": "left", "note": ""}).status_code
+                    == 303
+                ):
                     acknowledged.add(ticket)
         except httpx.TransportError:
             return

@@ -1,4 +1,4 @@
-"""Votes are kept once, whatever is sent twice, too late or by the wrong hands; nothing that is rejected is forgotten."""
+"""Votes are kept once, whatever is sent twice, too late or by the wrong hands; what is rejected is not forgotten."""
 
 from __future__ import annotations
 
@@ -198,7 +198,12 @@ def test_two_hands_at_once_lose_and_double_nothing(url: str) -> None:
 
 def test_an_export_comes_back_the_same(url: str, tmp_path: Path) -> None:
     study = study_of(url)
-    for name, choice, note in (("ana", "left", ""), ("ana", "skip", ""), ("ben", "tie", "兩個\n都好"), ("ben", "right", "")):
+    for name, choice, note in (
+        ("ana", "left", ""),
+        ("ana", "skip", ""),
+        ("ben", "tie", "兩個\n都好"),
+        ("ben", "right", ""),
+    ):
         vote(study, name, choice, note=note)
     file = tmp_path / "votes.jsonl"
     file.write_text(dump_votes(study.store.votes()), encoding="utf-8")
@@ -211,7 +216,10 @@ def test_an_export_comes_back_the_same(url: str, tmp_path: Path) -> None:
 
 
 def test_a_contradicting_vote_from_elsewhere_goes_to_the_trail(tmp_path: Path) -> None:
-    one, other = study_of(tmp_path / "1.db", items_of(1, ("a", "b"))), study_of(tmp_path / "2.db", items_of(1, ("a", "b")))
+    one, other = (
+        study_of(tmp_path / "1.db", items_of(1, ("a", "b"))),
+        study_of(tmp_path / "2.db", items_of(1, ("a", "b"))),
+    )
     vote(one, "ana", "left")
     vote(other, "ana", "right")
     assert one.take(other.store.votes()) == (0, 1)
@@ -227,7 +235,9 @@ def test_a_vote_of_another_study_is_refused_whole(tmp_path: Path) -> None:
     assert error.value.code == "people-foreign-vote"
 
 
-@pytest.mark.parametrize("url", ["nonsense", "mongodb://x/y", "sqlite:////nowhere/at/all.db", "postgresql://u:secret@127.0.0.1:1/x"])
+@pytest.mark.parametrize(
+    "url", ["nonsense", "mongodb://x/y", "sqlite:////nowhere/at/all.db", "postgresql://u:secret@127.0.0.1:1/x"]
+)
 def test_a_store_that_cannot_be_used_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(IngotError) as error:
         Store(url)

@@ -1,4 +1,4 @@
-"""Bradley and Terry with Davidson's ties: against a general optimiser, its edges, and how often intervals hold the truth."""
+"""Bradley and Terry with Davidson's ties: against an optimiser, at the edges, and how often intervals hold the truth."""
 
 from __future__ import annotations
 
@@ -123,7 +123,9 @@ def test_no_votes_are_refused() -> None:
 
 
 def test_one_annotator_is_told_and_clusters_by_prompt() -> None:
-    votes = [Comparison(v.first, v.second, v.outcome, "only", v.prompt) for v in simulated(np.random.default_rng(4), 4, 30)]
+    votes = [
+        Comparison(v.first, v.second, v.outcome, "only", v.prompt) for v in simulated(np.random.default_rng(4), 4, 30)
+    ]
     found = fit(votes)
     assert found.one_annotator
     assert found.freedom == 29

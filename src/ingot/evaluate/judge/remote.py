@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import httpx
 
@@ -50,6 +50,22 @@ def shown_url(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
+def _login(url: str, options: RemoteOptions) -> tuple[dict[str, str], tuple[str, str] | None]:
+    """The header with the key, or name and password of a URL, which are kept out of the address that libraries log."""
+    parts = urlsplit(url)
+    if parts.query or parts.fragment or not parts.hostname:
+        raise fail("judge-bad-url", url=shown_url(url))
+    login = (unquote(parts.username or ""), unquote(parts.password or "")) if "@" in parts.netloc else None
+    if options.key_env is None:
+        return {}, login
+    key = os.environ.get(options.key_env, "").strip()
+    if not key:
+        raise fail("judge-no-key", name=options.key_env)
+    if login is not None:
+        raise fail("judge-two-logins", url=shown_url(url), name=options.key_env)
+    return {"authorization": f"Bearer {key}"}, None
+
+
 class Remote:
     """One service and model. `transport` and `wait` are for tests."""
 
@@ -57,17 +73,14 @@ class Remote:
         self, url: str, options: RemoteOptions, transport: httpx.BaseTransport | None = None,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:  # fmt: skip
-        """Raises `judge-no-key`, `judge-service`, `judge-which-model`."""
-        headers = {}
-        if options.key_env is not None:
-            key = os.environ.get(options.key_env, "").strip()
-            if not key:
-                raise fail("judge-no-key", name=options.key_env)
-            headers["authorization"] = f"Bearer {key}"
-        base = url.rstrip("/") + ("" if urlsplit(url).path.strip("/") else "/v1")
-        self.url, self.options, self.wait = shown_url(base), options, wait
+        """Raises `judge-no-key`, `judge-two-logins`, `judge-bad-url`, `judge-service`, `judge-which-model`."""
+        base = shown_url(url).rstrip("/") + ("" if urlsplit(url).path.strip("/") else "/v1")
+        self.url, self.options, self.wait = base, options, wait
         self.schema = True
-        self.client = httpx.Client(base_url=base, headers=headers, timeout=options.timeout, transport=transport)
+        headers, auth = _login(url, options)
+        self.client = httpx.Client(
+            base_url=base, headers=headers, auth=auth, timeout=options.timeout, transport=transport
+        )
         self.name = options.name or self._only_model()
 
     def ask(self, texts: Sequence[str]) -> list[Reply]:
