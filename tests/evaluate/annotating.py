@@ -20,6 +20,8 @@ from ingot.evaluate.people.store import Ballot, Store
 from ingot.evaluate.people.study import Shown, Study
 from ingot.evaluate.people.votes import Mode
 
+OPENED: list[Store] = []
+"""Stores of studies, for a fixture to close: a driver may warn of connections that are left."""
 SYSTEMS = ("alpha-7b", "beta-13b", "gamma")
 
 
@@ -49,9 +51,9 @@ def study_of(
     store: Path | str, items: list[Item] | None = None, gold: list[Gold] | None = None, mode: Mode = "pairwise",
     annotators: tuple[str, ...] = ("ana", "ben"), overlap: int = 2, clock: Callable[[], float] | None = None,
 ) -> Study:  # fmt: skip
-    url = store if isinstance(store, str) else f"sqlite:///{store}"
+    OPENED.append(Store(store if isinstance(store, str) else f"sqlite:///{store}"))
     found = items if items is not None else items_of()
-    return Study(found, gold or [], mode, DEFAULT, Store(url), list(annotators), overlap, clock or Clock())
+    return Study(found, gold or [], mode, DEFAULT, OPENED[-1], list(annotators), overlap, clock or Clock())
 
 
 def vote(study: Study, annotator: str, choice: str = "left", **more: Any) -> Shown:

@@ -216,7 +216,8 @@ def test_kappa_with_people_is_scikit_learns() -> None:
 
 def test_what_most_people_said() -> None:
     votes = [cast("i", "a", "b", "left", "1"), cast("i", "b", "a", "right", "2"), cast("i", "a", "b", "tie", "3"),
-             cast("j", "a", "b", "left", "1"), cast("j", "a", "b", "right", "2"), cast("k", "a", "b", "skip", "1")]  # fmt: skip
+             cast("j", "a", "b", "left", "1"), cast("j", "a", "b", "right", "2"),
+             cast("k", "a", "b", "skip", "1")]  # fmt: skip
     assert majority(votes) == {("i", "a", "b"): FIRST, ("j", "a", "b"): TIE}
 
 

@@ -224,7 +224,8 @@ def test_a_busy_service_is_asked_again_later() -> None:
 
 @pytest.mark.parametrize(
     "answer", [lambda _: httpx.Response(503), lambda _: httpx.Response(401),
-               lambda _: httpx.Response(200, text="<html>"), lambda _: (_ for _ in ()).throw(httpx.ConnectError("secret"))],
+               lambda _: httpx.Response(200, text="<html>"),
+               lambda _: (_ for _ in ()).throw(httpx.ConnectError("secret"))],
 )  # fmt: skip
 def test_a_service_that_keeps_failing_is_told(answer: Any) -> None:
     remote = Remote("http://u:pw@h", RemoteOptions(name="m"), service(answer), wait=lambda _: None)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from annotating import Clock, items_of, study_of, vote
+from annotating import OPENED, Clock, items_of, study_of, vote
 
 from ingot.core.errors import IngotError
 from ingot.evaluate.people.answers import Item
@@ -23,13 +23,13 @@ HAS_POSTGRES = bool(POSTGRES) and importlib.util.find_spec("psycopg") is not Non
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.skipif(
     not HAS_POSTGRES, reason="needs INGOT_POSTGRES=postgresql://... and psycopg"))])  # fmt: skip
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'votes.db'}"
-        return
-    store = Store(POSTGRES)
-    TABLES.drop_all(store.engine)
-    store.close()
-    yield POSTGRES
+    if request.param == "postgres":
+        store = Store(POSTGRES)
+        TABLES.drop_all(store.engine)
+        store.close()
+    yield POSTGRES if request.param == "postgres" else f"sqlite:///{tmp_path / 'votes.db'}"
+    while OPENED:
+        OPENED.pop().close()
 
 
 def rejected(study: object, *args: object) -> str:
@@ -104,6 +104,7 @@ def test_after_the_close_nothing_counts(url: str) -> None:
     assert shown is not None
     other = Store(url)
     other.end(5.0)
+    other.close()
     assert rejected(study, "ana", Ballot(shown.ticket, "left", {})) == "closed"
     assert not study.undo("ana")
     assert study.store.is_closed

@@ -1,4 +1,4 @@
-"""Bradley and Terry with Davidson's ties: against an optimiser, at the edges, and how often intervals hold the truth."""
+"""Bradley and Terry with Davidson's ties: against an optimiser, at the edges, and how often intervals hold."""
 
 from __future__ import annotations
 

@@ -118,7 +118,8 @@ def _verdict(found: Findings, strengths: Strengths | None, why: str) -> Prose:
     if strengths is None:
         return Prose(title=text("people-verdict"), text="\n\n".join([*told, why]))
     ranked = list(strengths.points)
-    for better, worse in itertools.pairwise(ranked):
+    told_of = [*itertools.pairwise(ranked), *([(ranked[0], ranked[-1])] if len(ranked) > 2 else [])]
+    for better, worse in told_of:
         apart = strengths.difference(better, worse)
         code = "people-told-better" if apart.excludes_zero else "people-told-open"
         told.append(text(code, better=better, worse=worse, points=f"{apart.value:.0f}"))

@@ -198,7 +198,7 @@ def _strengths(
 ) -> Strengths:  # fmt: skip
     points = {}
     for at in np.argsort(-strengths_S, kind="stable"):
-        value = float(strengths_S[at]) * POINTS
+        value = round(float(strengths_S[at]) * POINTS, 9) + 0.0  # no -5.8e-15
         half = None if systems[at] in held else _half_width(float(covariance_SS[at, at]), freedom)
         points[systems[at]] = Interval(value) if half is None else Interval(value, value - half, value + half)
     return Strengths(systems, points, sorted(held), ties, strengths_S, covariance_SS, freedom, alone)

@@ -50,6 +50,8 @@ def annotate(options: AnnotateOptions) -> Annotated:
         listener = None if works else stack.enter_context(listen(options.host, options.port))
         study = stack.enter_context(_opened(options))
         if listener is not None:
+            if options.overlap > len(options.annotators):
+                warn("people-overlap", overlap=options.overlap, annotators=len(options.annotators))
             serve(study, listener)
             return Annotated(len(study.store.votes()), study.queue.share_done)
         return _worked(options, study)
@@ -63,8 +65,6 @@ def _opened(options: AnnotateOptions) -> Iterator[Study]:
     gold = read_gold(options.gold, options.mode, rubric)
     if options.mode == "pairwise":
         warn_of_names(items)
-    if options.overlap > len(options.annotators):
-        warn("people-overlap", overlap=options.overlap, annotators=len(options.annotators))
     store = Store(options.store)
     try:
         yield Study(items, gold, options.mode, rubric, store, options.annotators, options.overlap)
