@@ -244,3 +244,12 @@ def test_a_store_that_cannot_be_used_is_refused_without_its_password(url: str) -
         Store(url)
     assert error.value.code == "people-bad-store"
     assert "secret" not in str(error.value)
+
+
+def test_a_page_of_the_old_wording_beside_one_of_the_new(url: str) -> None:
+    """What a server that still has the old answers shows takes no vote at one that has the new."""
+    new = study_of(url, [Item(i.id, i.prompt + "!", i.answers) for i in items_of()])
+    old = study_of(url)
+    shown = old.next("ana")
+    assert shown is not None
+    assert rejected(new, "ana", Ballot(shown.ticket, "left", {})) == "item-edited"
