@@ -43,6 +43,8 @@ VERBS = {
     "bias": "ingot.evaluate.bias.verb:bias",
     "data counterfactual": "ingot.evaluate.bias.swap.verb:data_counterfactual",
     "audit": "ingot.evaluate.audit.verb:audit",
+    "annotate": "ingot.evaluate.people.verb:annotate",
+    "judge": "ingot.evaluate.judge.verb:judge",
     "guard": "ingot.guard.guard:guard",
     "serve": "ingot.serve.serve:serve",
     "import": "ingot.model.import_verb:import_model",
