@@ -42,6 +42,7 @@ VERBS = {
     "evaluate": "ingot.evaluate.evaluate:evaluate",
     "bias": "ingot.evaluate.bias.verb:bias",
     "data counterfactual": "ingot.evaluate.bias.swap.verb:data_counterfactual",
+    "score": "ingot.evaluate.metrics.score:score",
     "guard": "ingot.guard.guard:guard",
     "serve": "ingot.serve.serve:serve",
     "import": "ingot.model.import_verb:import_model",
