@@ -133,7 +133,7 @@ def novelty(texts: Sequence[str], corpus: Iterable[str], name: str, cut: Cut = c
     longest = max(range(len(copied)), key=lambda number: copied[number].max(initial=0))
     return Measured(
         "novelty", float(stats[:, 0].sum() / stats[:, 1].sum()), f"n:{n}|tok:{CJK_NAME}|case:lc|corpus:{name}",
-        text("score-why-novelty"), True, items, stats, mean_of_sums,
+        text("score-why-novelty"), None, items, stats, mean_of_sums,
         extra={**{f"new-{one}": _share(shares[one]) for one in LENGTHS},
                "longest_copied": int(copied[longest].max(initial=0)), "longest_copied_text": longest + 1,
                "corpus_documents": documents, "corpus_tokens": read},

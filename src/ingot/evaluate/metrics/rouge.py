@@ -45,8 +45,8 @@ class Cut:
 
     @property
     def keeps_short(self) -> bool:
-        """Is a pair in which neither text has an n-gram compared whole? rouge-score gives such a pair 0, also where both
-        are one and the same word; of Chinese, where a word may be a character, that would be silently wrong."""
+        """Is a pair in which neither text has two tokens compared whole? rouge-score's ROUGE-2 gives it 0, also where
+        both are the same word; of Chinese, where a word may be one character, that would be silently wrong."""
         return self.tokenizer != DEFAULT_NAME
 
     @property
