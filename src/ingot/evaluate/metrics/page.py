@@ -93,16 +93,18 @@ def _sections(options: ScoreOptions, texts: Sequence[str], references: Sequence[
 
 
 def table_rows(scored: Sequence[Scored], is_compared: bool) -> tuple[list[str], list[list[Cell]]]:
-    """Columns and rows of the scores."""
+    """Columns and rows of the scores, each with decimals of its own: BLEU goes to 100 and ROUGE to 1."""
     columns = [text("score-metric"), text("score-score"), text("score-best")]
     columns += [text("score-against"), text("score-change"), "p"] if is_compared else []
     rows: list[list[Cell]] = []
     for one in scored:
-        row: list[Cell] = [one.own.name, cell(one.interval), _best(one.own)]
+        row: list[Cell] = [one.own.name, show(cell(one.interval)), _best(one.own)]
         if is_compared:
             assert one.other_interval is not None
-            tested = [None, None] if one.paired is None else [cell(one.paired.difference), f"{one.paired.p_value:.4g}"]
-            row += [cell(one.other_interval), *tested]
+            tested = (
+                [None, None] if one.paired is None else [show(cell(one.paired.difference)), f"{one.paired.p_value:.4g}"]
+            )
+            row += [show(cell(one.other_interval)), *tested]
         rows.append(row)
     return columns, rows
 
@@ -165,12 +167,11 @@ def _distribution(scored: Scored) -> Plot:
     all_items = [one.items[np.isfinite(one.items)] for one in systems if one.items is not None]
     least, most = (float(bound) for bound in (min(map(np.min, all_items)), max(map(np.max, all_items))))
     edges = np.linspace(least, most if most > least else least + 1, BINS + 1)
-    names = [f"{edge:.3g}" for edge in edges[:-1]]
-    names = [f"{name}{' ' * at}" if names.index(name) != at else name for at, name in enumerate(names)]
+    middles = ((edges[:-1] + edges[1:]) / 2).tolist()
     labels = [text("score-these"), text("score-against")]
-    series = [Series(name=label, x=list(names), y=np.histogram(items, edges)[0].astype(float).tolist())
+    series = [Series(name=label, x=list(middles), y=np.histogram(items, edges)[0].astype(float).tolist())
               for label, items in zip(labels, all_items, strict=False)]  # fmt: skip
-    return Plot(title=text("score-distribution", metric=scored.own.name), kind="bar", series=series,
+    return Plot(title=text("score-distribution", metric=scored.own.name), kind="line", series=series,
                 x_label=scored.own.name, y_label=text("score-number"))  # fmt: skip
 
 
