@@ -19,6 +19,9 @@ import numpy.typing as npt
 from ingot.evaluate.metrics.measured import Measured
 from ingot.evaluate.statistics import Interval, Values, student_quantile
 
+RESAMPLES = 1000
+"""Draws of the interval beside a randomisation test."""
+
 NUMBERS_AT_ONCE = 8_000_000
 """Draws times texts held in memory at once."""
 
@@ -46,7 +49,7 @@ def paired(first: Measured, second: Measured, draws: int, seed: int, test: str) 
     assert first.stats is not None
     assert second.stats is not None
     assert first.stats.shape == second.stats.shape
-    one, two = _bootstrap([first, second], draws, seed)
+    one, two = _bootstrap([first, second], draws if test == "bootstrap" else min(draws, RESAMPLES), seed)
     difference = second.value - first.value
     interval = _percentiles(difference, two - one, len(first.stats)) if len(first.stats) > 1 else Interval(difference)
     if difference == 0:

@@ -62,7 +62,7 @@ def why(wanted: str, script: Script) -> str:
     if wanted != "auto":
         return text("score-why-asked")
     if script.is_told:
-        return text("score-why-told", language=script.language)
+        return text("score-why-told", lang=script.language)
     return text(f"score-why-{script.language}", unspaced=script.unspaced, lost=script.lost, total=script.total)
 
 
