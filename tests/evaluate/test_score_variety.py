@@ -29,10 +29,11 @@ VARIED = sentences([f"w{n}" for n in range(400)], 200, 20, seed=1)
 PLAIN = sentences([f"w{n}" for n in range(60)], 200, 20, seed=2)
 
 
-def test_self_bleu_is_exact() -> None:
-    own = bleu_of_sums(self_bleu_stats([text.split() for text in TOY]), True)
+@pytest.mark.parametrize("texts", [TOY, ["a b c", "a b c d e", "a b c d e f g"]], ids=["many", "lengths as near"])
+def test_self_bleu_is_exact(texts: list[str]) -> None:
+    own = bleu_of_sums(self_bleu_stats([text.split() for text in texts]), True)
     metric = sacrebleu.BLEU(tokenize="none", effective_order=True)
-    peer = [metric.sentence_score(text, TOY[:at] + TOY[at + 1 :]).score for at, text in enumerate(TOY)]
+    peer = [metric.sentence_score(text, texts[:at] + texts[at + 1 :]).score for at, text in enumerate(texts)]
     assert own == pytest.approx(peer, abs=1e-9)
 
 
