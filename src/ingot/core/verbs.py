@@ -45,6 +45,7 @@ VERBS = {
     "audit": "ingot.evaluate.audit.verb:audit",
     "annotate": "ingot.evaluate.people.verb:annotate",
     "judge": "ingot.evaluate.judge.verb:judge",
+    "score": "ingot.evaluate.metrics.score:score",
     "guard": "ingot.guard.guard:guard",
     "serve": "ingot.serve.serve:serve",
     "import": "ingot.model.import_verb:import_model",

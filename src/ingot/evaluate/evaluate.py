@@ -25,7 +25,7 @@ from ingot.core.report import Prose, Report
 from ingot.data.manifest import heldout_files
 from ingot.data.objectives.options import Form
 from ingot.data.read import data_files
-from ingot.evaluate import perplexity, world
+from ingot.evaluate import perplexity, wikitext, world
 from ingot.evaluate.cloze import task as cloze
 from ingot.evaluate.entrants import Entrant, baseline_index, common_window, open_entrants
 from ingot.evaluate.options import EvaluateOptions
@@ -37,6 +37,7 @@ from ingot.text.tokenizer import Tokenizer
 
 TASKS: dict[str, Task] = {
     "perplexity": perplexity.TASK,
+    "wikitext": wikitext.TASK,
     "world": world.TASK,
     "cloze": cloze.TASK,
 }

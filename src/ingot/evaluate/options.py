@@ -30,7 +30,7 @@ class EvaluateOptions(Options):
 
     models: list[str] = argument("model directories, each DIR or DIR+ADAPTER", min_length=1)
     tasks: list[str] = option(
-        ["perplexity"], "what to measure: perplexity, world, cloze (comma-separated)", min_length=1
+        ["perplexity"], "what to measure: perplexity, wikitext, world, cloze (comma-separated)", min_length=1
     )
     data: Path | None = option(
         None, "text to measure perplexity on: a file, a directory, or a world (its held-out text)"

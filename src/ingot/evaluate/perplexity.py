@@ -5,17 +5,22 @@ that is never scored; no end token is scored either. Every token of the text is 
 document is longer than one. Bits per byte divide by the UTF-8 bytes of the raw text and compare any two models; token
 perplexities compare only models with one tokenizer, and others are never subtracted. Where a tokenizer loses text, the
 share is shown and the figure is withheld, because the model was not asked to predict what got lost.
+
+Perplexity by word counts what stands between spaces, and is withheld for text that is written without them: a Chinese
+article would be a handful of words. Perplexities by byte and character are bits per byte and character to the power.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from ingot.adapt.load import LanguageModel
 from ingot.core.errors import fail
@@ -25,6 +30,7 @@ from ingot.core.report import Cell, Plot, Section, Series, Table, plain_number
 from ingot.data.manifest import heldout_files
 from ingot.data.read import Document, read_documents
 from ingot.evaluate.heldout import held_out
+from ingot.evaluate.metrics.tokens import LETTER, UNSPACED_LETTER
 from ingot.evaluate.options import EvaluateOptions
 from ingot.evaluate.statistics import Interval, Values, clustered_ratio
 from ingot.evaluate.subset import stratified
@@ -38,6 +44,11 @@ LOSSY = 0.001
 
 TOKENS_AT_ONCE = 8192
 """Tokens of short documents handed over together; the result does not depend on it."""
+
+UNSPACED = 0.01
+"""Above this share of letters that are written without spaces, nobody can say what a word is."""
+
+WORD = re.compile(r"\S+")
 
 BLOCK = 1000
 """Characters of a block."""
@@ -53,6 +64,13 @@ COLUMNS = {
     "tokens": "evaluate-tokens",
     "lost_share": "evaluate-lost",
 }
+UNITS = {
+    "byte_perplexity": "evaluate-by-byte",
+    "character_perplexity": "evaluate-by-character",
+    "word_perplexity": "evaluate-by-word",
+    "perplexity": "evaluate-by-token",
+}
+"""The same nats over other units."""
 
 
 def prepare(options: EvaluateOptions) -> list[Document]:
@@ -87,6 +105,7 @@ def block_rows(document: str, encoded: Encoded, logprobs: Values, tokenizer: Tok
     """
     block_of = np.minimum(np.array(encoded.begins, dtype=np.int64), len(document) - 1) // BLOCK
     lost = lost_characters(tokenizer, document, encoded.ids)
+    words = Counter(found.start() // BLOCK for found in WORD.finditer(document))
     for block, begin in enumerate(range(0, len(document), BLOCK)):
         written, inside = document[begin : begin + BLOCK], block_of == block
         yield {
@@ -94,6 +113,9 @@ def block_rows(document: str, encoded: Encoded, logprobs: Values, tokenizer: Tok
             "bytes": len(written.encode()),
             "characters": len(written),
             "tokens": int(inside.sum()),
+            "words": words[block],
+            "letters": len(LETTER.findall(written)),
+            "unspaced": len(UNSPACED_LETTER.findall(written)),
             "lost": lost if block == 0 else 0,
             "nats": word_if_infinite(-float(logprobs[inside].sum())),
         }
@@ -154,6 +176,7 @@ class Columns:
     bytes: Values
     characters: Values
     tokens: Values
+    words: Values | None
     lost: float
     documents: int
 
@@ -167,11 +190,23 @@ class Columns:
             np.bincount(unit, [float(value) for value in comparison.column(entrant, name)]).astype(np.float64)
             for name in ("nats", "bytes", "characters", "tokens", "lost")
         )
-        return cls(nats, size, characters, tokens, float(lost.sum() / characters.sum()), len(numbering))
+        share = float(lost.sum() / characters.sum())
+        return cls(nats, size, characters, tokens, _words(comparison, entrant, unit), share, len(numbering))
 
     @property
     def valid(self) -> bool:
         return self.lost <= LOSSY
+
+
+def _words(comparison: Comparison, entrant: int, unit: npt.NDArray[np.int64]) -> Values | None:
+    """Words of each unit; None for text without spaces, and for rows that were saved before words were counted."""
+    rows = comparison.rows[entrant]
+    words, letters, unspaced = (
+        np.array([row.get(name, 0) for row in rows], np.float64) for name in ("words", "letters", "unspaced")
+    )
+    if words.sum() == 0 or unspaced.sum() > UNSPACED * letters.sum():
+        return None
+    return np.bincount(unit, words).astype(np.float64)
 
 
 def score(comparison: Comparison) -> TaskResult:
@@ -182,7 +217,7 @@ def score(comparison: Comparison) -> TaskResult:
     for entrant, column, found in zip(comparison.entrants, columns, numbers, strict=True):
         if not column.valid:
             warn("evaluate-lossy", model=entrant.name, share=f"{100 * column.lost:.2g}")
-        elif "inf" in (str(found["perplexity"]), str(found["bits_per_byte"])):
+        elif "inf" in {str(found[name]) for name in (*UNITS, "bits_per_byte")}:
             warn("evaluate-overflow", model=entrant.name)
     return TaskResult(
         numbers=numbers,
@@ -195,11 +230,14 @@ def score(comparison: Comparison) -> TaskResult:
 
 def _numbers(comparison: Comparison, columns: Sequence[Columns], index: int) -> dict[str, Cell]:
     own, base = columns[index], columns[comparison.baseline]
-    numbers: dict[str, Cell] = dict.fromkeys(("bits_per_byte", "bits_per_character", "perplexity"))
+    numbers: dict[str, Cell] = dict.fromkeys(("bits_per_byte", "bits_per_character", *reversed(UNITS)))
     if own.valid:
         numbers["bits_per_byte"] = cell(_ratio(comparison, own.nats, own.bytes).scaled(BITS))
         numbers["bits_per_character"] = cell(_ratio(comparison, own.nats, own.characters).scaled(BITS))
-        numbers["perplexity"] = cell(_ratio(comparison, own.nats, own.tokens).exponential())
+        each = own.bytes, own.characters, own.words, own.tokens
+        for name, below in zip(UNITS, each, strict=True):
+            if below is not None:
+                numbers[name] = cell(_ratio(comparison, own.nats, below).exponential())
     if own.valid and base.valid and index != comparison.baseline:
         numbers["bits_per_byte.change"] = cell(relative_change(comparison, own, base))
     sizes = {"documents": own.documents, "bytes": int(own.bytes.sum()), "tokens": int(own.tokens.sum())}
@@ -236,6 +274,10 @@ def _sections(
     yield Table(
         title=text("evaluate-text"), columns=columns_shown, rows=rows, units={heads["lost_share"]: "percent"}, note=note
     )
+    units = [text(code) for code in UNITS.values()]
+    by_unit = [[name, *(found[key] for key in UNITS)] for name, found in zip(names, numbers, strict=True)]
+    note = text("evaluate-words-spaced" if columns[0].words is not None else "evaluate-words-withheld")
+    yield Table(title=text("evaluate-units"), columns=[text("evaluate-model"), *units], rows=by_unit, note=note)
     y, low, high = bounds([found["bits_per_byte"] for found in numbers])
     series = Series(name="bits per byte", x=list(names), y=y, low=low, high=high)
     title, y_label = text("evaluate-text-plot"), text("evaluate-bits-per-byte")
