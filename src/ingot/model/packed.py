@@ -73,7 +73,7 @@ class PackedWeight:
         width = padded(columns, TILE)
         group = widest_group(width) if by_row else columns // scale.shape[1]
         assert has_place(group), group
-        full = F.pad(codes, (0, width - columns, 0, -rows % PANEL))
+        full = _widened(codes, width - columns, -rows % PANEL)
         scale = F.pad(scale.to(scale_dtype(scale.dtype, by_row)), (0, 0, 0, -rows % PANEL))
         if by_row:
             return cls(_blocks(full, bits), scale.flatten(), rows, columns, bits, group)
@@ -85,7 +85,7 @@ class PackedWeight:
         """From a dense weight (rows, columns), rounded to nearest. Columns that are missing to whole groups count as
         zeros."""
         (rows, columns), bits, group = weight.shape, packing.bits, packing.group
-        full = F.pad(weight, (0, 0 if group is None else -columns % group))
+        full = _widened(weight, 0 if group is None else -columns % group)
         dtype = torch.float32 if group is None else torch.bfloat16
         found = quantize(full, bits, group, CHOOSE[bits], dtype)
         packed = cls.of(found.codes, found.scale, bits)
@@ -168,6 +168,11 @@ def padded(extent: int, unit: int) -> int:
 def scale_dtype(stored: torch.dtype, by_row: bool) -> torch.dtype:
     """What scales are held in, exactly: bfloat16 only where they come in it and there are many."""
     return torch.bfloat16 if stored == torch.bfloat16 and not by_row else torch.float32
+
+
+def _widened(matrix: Tensor, columns: int, rows: int = 0) -> Tensor:
+    """With zeros behind; as it is where there are none, because padding by nothing copies."""
+    return F.pad(matrix, (0, columns, 0, rows)) if columns or rows else matrix
 
 
 def _blocks(codes: Tensor, bits: int) -> Tensor:

@@ -17,10 +17,12 @@ from ingot.core.errors import fail
 from ingot.core.model_dir import ModelDir
 from ingot.core.progress import say, warn
 from ingot.model import packed_files
+from ingot.model.available import give_back
 from ingot.model.kernels.library import kernels
 from ingot.model.layers import Embedding
 from ingot.model.network import Network
 from ingot.model.packed import has_place
+from ingot.model.packed_size import check_room
 from ingot.model.packing import PACKINGS, Packer, Plan
 from ingot.model.quantized import Quantization, coded
 from ingot.model.weights import load_network
@@ -50,15 +52,21 @@ def make_plan(model_dir: ModelDir, weights: str) -> Plan | None:
 
 
 def load_packed(model_dir: ModelDir, plan: Plan, dtype: torch.dtype | None) -> Network:
-    """The network. Raises what `load_network` does."""
+    """The network. Raises what `load_network` and `check_room` do."""
     packer = Packer(model_dir, plan)
+    check_room(packer, dtype)
     path = packed_files.place(model_dir, repr(plan))
     items = packed_files.read(path) or _packed(packer, path)
     network = load_network(model_dir, items, dtype, packer.hold, as_stored=packer.looked_up)
+    look_up_in(network, dtype)
+    return network
+
+
+def look_up_in(network: Network, dtype: torch.dtype | None) -> None:
+    """Have embeddings that are held in other numbers give these."""
     for module in network.modules():
         if isinstance(module, Embedding) and dtype and module.weight.dtype != dtype:
             module.gives = dtype
-    return network
 
 
 def _packed(packer: Packer, path: Path | None) -> list[packed_files.Item]:
@@ -66,6 +74,7 @@ def _packed(packer: Packer, path: Path | None) -> list[packed_files.Item]:
     memory where nothing can be kept."""
     say("packing", weights=packer.plan, path=packer.model_dir.path)
     if path is not None and packed_files.write(path, packer.items(), packer.forms()):
+        give_back()
         found = packed_files.read(path)
         if found is not None:
             return found

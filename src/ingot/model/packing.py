@@ -63,11 +63,15 @@ class Packer:
     plan: Plan
     _made: dict[object, PackedWeight] = field(default_factory=dict)
 
-    @cached_property
-    def network(self) -> Network:
-        """Without memory."""
+    def fresh(self) -> Network:
+        """The network without weights and without memory, nothing packed in it yet."""
         with torch.device("meta"):
             return make_network(ModelConfig.read(self.model_dir.config, self.model_dir.path / "config.json"))
+
+    @cached_property
+    def network(self) -> Network:
+        """The same, to be asked for shapes."""
+        return self.fresh()
 
     @cached_property
     def expected(self) -> dict[str, list[int]]:
@@ -120,6 +124,9 @@ class Packer:
         """The same without values."""
         for name in self.layers:
             yield name, self.form(name)
+        yield from self.forms_of_rest()
+
+    def forms_of_rest(self) -> Iterator[tuple[str, Tensor]]:
         for stored in self.rest:
             yield stored, self._dense_form(stored)
 
@@ -141,15 +148,15 @@ class Packer:
         stored, packing = self.stored[origin], HEAD if name == self.head else self.plan.packing
         return Source(stored, self.layers[name], packing, stored in self.plan.codes)
 
-    def unpacked_form(self, source: Source, device: str = "meta") -> Tensor | Codes:
+    def unpacked_form(self, source: Source) -> Tensor | Codes:
         """What a weight is before it is packed, without values."""
         shape = source.layer.weight.shape
         if not source.is_coded:
-            return torch.empty(shape, dtype=self._dtype(source.stored), device=device)
+            return torch.empty(shape, dtype=self._dtype(source.stored), device="meta")
         scale = self.model_dir.tensors[f"{source.stored.removesuffix('.weight')}.weight_scale"]
-        codes = torch.empty(shape, dtype=torch.int8, device=device)
+        codes = torch.empty(shape, dtype=torch.int8, device="meta")
         bits = self.plan.codes[source.stored].bits
-        return Codes(codes, torch.empty(scale.shape, dtype=DTYPES[scale.dtype], device=device), bits)
+        return Codes(codes, torch.empty(scale.shape, dtype=DTYPES[scale.dtype], device="meta"), bits)
 
     @property
     def tied(self) -> bool:
