@@ -91,6 +91,24 @@ class PackedWeight:
         packed = cls.of(found.codes, found.scale, bits)
         return cls(packed.codes, packed.scales, rows, columns, bits, packed.group)
 
+    @classmethod
+    def outline(cls, rows: int, columns: int, bits: int, num_scales: int, stored: torch.dtype) -> PackedWeight:
+        """What `of` gives for codes of this shape and so many scales a row, without values and without computing."""
+        by_row, width, blocks = num_scales == 1, padded(columns, TILE), padded(rows, PANEL) // BLOCK
+        group = widest_group(width) if by_row else columns // num_scales
+        shape = (blocks * BLOCK,) if by_row else (blocks, width // group, BLOCK)
+        codes = torch.empty(blocks, width * bits // 32, 64, dtype=torch.uint8, device="meta")
+        scales = torch.empty(shape, dtype=scale_dtype(stored, by_row), device="meta")
+        return cls(codes, scales, rows, columns, bits, group)
+
+    @classmethod
+    def quantized_outline(cls, rows: int, columns: int, packing: Packing) -> PackedWeight:
+        """The same of `quantized`."""
+        whole = padded(columns, packing.group or 1)
+        scales = whole // packing.group if packing.group else 1
+        found = cls.outline(rows, whole, packing.bits, scales, torch.bfloat16 if packing.group else torch.float32)
+        return cls(found.codes, found.scales, rows, columns, packing.bits, found.group)
+
     @property
     def shape(self) -> tuple[int, int]:
         return self.rows, self.columns

@@ -1,5 +1,5 @@
-"""What a model on packed weights holds of memory, from names and shapes alone, and refusing one that does not fit before
-anything of it is read.
+"""What a model on packed weights holds of memory, from names and shapes alone, and refusing one that does not fit
+before anything of it is read.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Held:
 
 
 def held(packer: Packer, dtype: torch.dtype | None = torch.float32) -> Held:
-    """What the model holds once it is loaded from its packed file, in `dtype` (None: as stored) where it is not packed."""
+    """What the model holds once it is loaded from its packed file; in `dtype` (None: as stored) what is not packed."""
     sizes = {"packed": 0, "plain": 0, "mapped": 0}
     for name, form in packer.forms():
         if isinstance(form, PackedWeight):

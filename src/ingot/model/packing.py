@@ -8,14 +8,14 @@ and what a plan of memory counts.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from ingot.core.errors import fail
-from ingot.core.model_dir import ModelDir
+from ingot.core.model_dir import ModelDir, TensorEntry
 from ingot.model.config import ModelConfig
 from ingot.model.decoder import Decoder
 from ingot.model.held import linear_layers
@@ -61,7 +61,6 @@ class Packer:
 
     model_dir: ModelDir
     plan: Plan
-    _made: dict[object, PackedWeight] = field(default_factory=dict)
 
     def fresh(self) -> Network:
         """The network without weights and without memory, nothing packed in it yet."""
@@ -131,14 +130,15 @@ class Packer:
             yield stored, self._dense_form(stored)
 
     def form(self, name: str) -> PackedWeight:
-        """A packed weight without values. Layers of one shape share it."""
+        """A packed weight without values."""
         source = self.source(name)
-        weight = self.unpacked_form(source)
-        key = (weight[1].shape, weight[1].dtype, weight[2]) if isinstance(weight, Codes) else weight.dtype
-        kind = (tuple(source.layer.weight.shape), type(source.layer), source.packing, key)
-        if kind not in self._made:
-            self._made[kind] = packed(weight, source)
-        return self._made[kind]
+        rows, columns = source.layer.out_features, source.layer.in_features
+        if not source.is_coded:
+            assert source.packing is not None, name
+            return PackedWeight.quantized_outline(rows, columns, source.packing)
+        scale = self._scale(source.stored)
+        bits = self.plan.codes[source.stored].bits
+        return PackedWeight.outline(rows, columns, bits, scale.shape[1], DTYPES[scale.dtype])
 
     def source(self, name: str) -> Source:
         """Raises `missing-tensor`."""
@@ -153,10 +153,13 @@ class Packer:
         shape = source.layer.weight.shape
         if not source.is_coded:
             return torch.empty(shape, dtype=self._dtype(source.stored), device="meta")
-        scale = self.model_dir.tensors[f"{source.stored.removesuffix('.weight')}.weight_scale"]
+        scale = self._scale(source.stored)
         codes = torch.empty(shape, dtype=torch.int8, device="meta")
         bits = self.plan.codes[source.stored].bits
         return Codes(codes, torch.empty(scale.shape, dtype=DTYPES[scale.dtype], device="meta"), bits)
+
+    def _scale(self, stored: str) -> TensorEntry:
+        return self.model_dir.tensors[f"{stored.removesuffix('.weight')}.weight_scale"]
 
     @property
     def tied(self) -> bool:
