@@ -3,12 +3,14 @@
     python benchmarks/memory.py                # on CPU; writes benchmarks/results/memory-cpu-DATE.json
     python benchmarks/memory.py --device cuda
     python benchmarks/memory.py --writing      # inference on CPU; writes .../memory-writing-cpu-DATE.json
+    python benchmarks/memory.py --packed       # the same on int8 and int4; writes .../memory-packed-cpu-DATE.json
     python benchmarks/memory.py --only 0 3
 
 Each setting trains two steps through the real loop. On CPU it does so in a process of its own, whose largest resident
 size is compared with the prediction that was made before it started; on a card, with what the allocator reserved beside
 the context. Documents fill half a window, so rows hold two, as in the plan. Nothing is compiled. Inference is measured
-the same way: a process opens a model directory and lets the engine write until every text is as long as planned.
+the same way: a process is `ingot generate` and writes texts until every one is as long as planned. On packed weights it
+is measured twice, where weights are packed first and where they have been.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from ingot.core.cache import cache_directory
 
 ROOT = Path(__file__).parents[1]
 
@@ -80,6 +84,24 @@ WRITING_CASES = [
 ]
 """Here `rows` are texts written at once."""
 
+WIDE: dict[str, Any] = {"vocab_size": 151936, "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24,
+    "num_attention_heads": 14, "num_key_value_heads": 2, "max_position_embeddings": 32768}  # fmt: skip
+"""Qwen2-0.5B's shape."""
+PACKED_CASES = [
+    case("llama", 20, 32768, 8, 512, weights="int8"),
+    case("llama", 20, 32768, 8, 512, weights="int4"),
+    case("llama", 20, 32768, 4, 2048, weights="int8", kv="bfloat16"),
+    case("qwen3", 24, 32768, 16, 512, weights="int4", kv="int8"),
+    case("qwen3", 24, 32768, 1, 2048, weights="int8", stored="BF16"),
+    case("gpt2", 20, 32768, 8, 512, weights="int8"),
+    case("gpt2", 20, 32768, 8, 512, weights="int4", kv="int8"),
+    case("qwen2", 24, 151936, 8, 512, weights="int8", stored="BF16", shape=WIDE),
+    case("qwen2", 24, 151936, 32, 256, weights="int8", stored="BF16", shape=WIDE, kv="int8"),
+    case("qwen2", 24, 151936, 8, 512, weights="int4", stored="BF16", shape=WIDE),
+    case("qwen2", 24, 151936, 2, 4096, weights="int4", stored="BF16", shape=WIDE),
+]
+"""GPT-2 runs layer by layer, the others in one call a step."""
+
 BF16: dict[str, Any] = {"precision": "bf16", "device": "cuda"}
 CUDA_CASES = [
     case("qwen3", 16, 32768, 16, 512, **BF16),
@@ -105,12 +127,20 @@ CUDA_CASES = [
 ]
 
 
+NEW = 4
+"""Tokens written of each text."""
+
+
 def content_of(wanted: dict[str, Any]) -> dict[str, Any]:
     """config.json of a case."""
     from ingot.train import dial
 
     content = {"model_type": wanted["family"], "vocab_size": wanted["vocab"], "dtype": "float32", "pad_token_id": 0}
-    content |= dial.CONFIGS[wanted["family"]](wanted["depth"], wanted["length"])
+    if "shape" in wanted["how"]:
+        content |= wanted["how"]["shape"] | {"rms_norm_eps": 1e-6, "rope_theta": 1e6, "hidden_act": "silu"}
+        content |= {"tie_word_embeddings": True}
+    else:
+        content |= dial.CONFIGS[wanted["family"]](wanted["depth"], wanted["length"])
     if "kv_heads" in wanted["how"]:
         content["num_key_value_heads"] = wanted["how"]["kv_heads"]
     return content | {"decoder_start_token_id": 0, "eos_token_id": 1}
@@ -195,24 +225,36 @@ def train(wanted: dict[str, Any], folder: Path) -> None:
 
 
 def save(wanted: dict[str, Any], folder: Path) -> None:
-    """A model directory to write with."""
-    from ingot.model.weights import spec_of, write_tensors
+    """A model directory to write with, and texts to go on with: a character is a token."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-    network = filled(config_of(wanted))
+    from ingot.model.weights import DTYPES, spec_of, write_tensors
+
+    dtype = DTYPES[wanted["how"].get("stored", "F32")]
+    state = {name: tensor.to(dtype) for name, tensor in filled(config_of(wanted)).state_dict().items()}
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(content_of(wanted)))
-    write_tensors(folder / "model.safetensors", spec_of(network.state_dict()), network.state_dict().items())
+    write_tensors(folder / "model.safetensors", spec_of(state), state.items())
+    alphabet = ["<pad>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Tokenizer(models.BPE({token: number for number, token in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>", "pad_token": "<pad>"}))
+    texts = [f"{number:04}".ljust(wanted["length"] - NEW, "x") for number in range(wanted["rows"])]
+    (folder.parent / "texts.txt").write_text("\n".join(texts) + "\n")
 
 
 def write(wanted: dict[str, Any], folder: Path) -> None:
-    """Texts that fill the window, a few tokens of each written."""
-    from ingot.adapt.load import load
-    from ingot.infer.engine import generate
-    from ingot.infer.sampling import Sampling
+    """Texts that fill the window, a few tokens of each written, by the verb."""
+    import ingot
+    import ingot.cli
 
-    model = load(folder)
-    prompts = [[3] * (wanted["length"] - 4)] * wanted["rows"]
-    generate(model, prompts, Sampling(max_tokens=4), num_slots=wanted["rows"])
+    how, out = wanted["how"], folder.parent / "written.jsonl"
+    out.unlink(missing_ok=True)
+    done = ingot.generate(str(folder), prompts_file=folder.parent / "texts.txt", out=out, slots=wanted["rows"],
+                          max_tokens=NEW, rare={"ignore_eos": True}, weights=how.get("weights", "dense"),
+                          cache={"kv": how.get("kv", "auto"), "gib": 64.0})  # fmt: skip
+    assert done.num_tokens == NEW * wanted["rows"], done.num_tokens
 
 
 def child(kind: str, number: int, folder: str) -> float:
@@ -227,11 +269,27 @@ def measure(number: int) -> float:
         return child("train", number, folder)
 
 
-def measure_writing(number: int) -> float:
-    """Largest resident size of a process that writes by a model which another has saved."""
+def measure_writing(number: int, kind: str = "writing") -> tuple[float, ...]:
+    """Largest resident size of a process that writes by a model which another has saved; of one on packed weights, of
+    a second start, and of the first, which packs."""
     with tempfile.TemporaryDirectory() as folder:
-        child("save", number, f"{folder}/model")
-        return child("write", number, f"{folder}/model")
+        child(f"save-{kind}", number, f"{folder}/model")
+        found = [child(f"write-{kind}", number, f"{folder}/model") for _ in range(2 if kind == "packed" else 1)]
+        return tuple(reversed(found))
+
+
+def measure_packed(number: int) -> tuple[float, ...]:
+    """The same; what is packed is kept in a cache of its own."""
+    with tempfile.TemporaryDirectory() as cache:
+        kernels = cache_directory("kernels")
+        if kernels is not None:
+            (Path(cache) / "kernels").symlink_to(kernels)
+        before = os.environ.get("INGOT_CACHE")
+        os.environ["INGOT_CACHE"] = cache
+        try:
+            return measure_writing(number, "packed")
+        finally:
+            os.environ.pop("INGOT_CACHE") if before is None else os.environ.update(INGOT_CACHE=before)
 
 
 def context_bytes() -> float:
@@ -264,38 +322,62 @@ def be_child(kind: str, number: int, folder: Path) -> None:
     """What `child` starts: do one thing and say how large the process became."""
     from ingot.train.memory.resident import peak_bytes
 
-    cases = CASES if kind == "train" else WRITING_CASES
-    {"train": train, "save": save, "write": write}[kind](cases[number], folder)
+    work, _, of = kind.partition("-")
+    cases = {"": CASES, "writing": WRITING_CASES, "packed": PACKED_CASES}[of]
+    {"train": train, "save": save, "write": write}[work](cases[number], folder)
     print(peak_bytes())
 
 
-def predict(wanted: dict[str, Any], kind: str, process: float) -> Any:
-    """What the plan says of a case."""
-    from ingot.train.memory.predict import inference, training
+def predict(wanted: dict[str, Any], kind: str, process: float) -> tuple[Any, float | None]:
+    """What the plan says of a case, and of a first start on packed weights."""
+    from ingot.train.memory.predict import first_start, inference, training
 
-    if kind != "writing":
-        return training(setting_of(wanted), process)
-    return inference(config_of(wanted), wanted["rows"], wanted["length"], "cpu", process)
+    if kind in ("cpu", "cuda"):
+        return training(setting_of(wanted), process), None
+    use = use_of(wanted)
+    needs = inference(use, process)
+    return needs, None if use.packer is None else first_start(use, needs)
+
+
+def use_of(wanted: dict[str, Any]) -> Any:
+    """How a case writes."""
+    from ingot.infer.capacity import DTYPES
+    from ingot.model.packed_load import make_plan
+    from ingot.model.packing import Packer
+    from ingot.train.memory.inference import Use
+    from ingot.train.memory.packed import imagined, shapes_of
+
+    config, how = config_of(wanted), wanted["how"]
+    base = imagined(content_of(wanted), wanted["family"], shapes_of(config), how.get("stored", "F32"))
+    plan = make_plan(base, how.get("weights", "dense"))
+    return Use(config, wanted["rows"], wanted["length"], packer=Packer(base, plan) if plan else None,
+               kv=DTYPES[how.get("kv", "float32")])  # fmt: skip
 
 
 def compare(kind: str, only: list[int] | None, process: float) -> list[dict[str, Any]]:
     """Every case, predicted and measured."""
     cases, measured_by = {"cpu": (CASES, measure), "cuda": (CUDA_CASES, measure_on_card),
-                          "writing": (WRITING_CASES, measure_writing)}[kind]  # fmt: skip
+                          "writing": (WRITING_CASES, measure_writing),
+                          "packed": (PACKED_CASES, measure_packed)}[kind]  # fmt: skip
     found = []
     for number, wanted in enumerate(cases):
         if only is not None and number not in only:
             continue
         begin = time.perf_counter()
-        needs = predict(wanted, kind, process)
+        needs, first = predict(wanted, kind, process)
         planned = time.perf_counter() - begin
         measured = measured_by(number)
-        error = needs.total / measured - 1
-        found.append(wanted | {"predicted": round(needs.total), "measured": round(measured),
-                     "error": round(error, 4), "parts": {k: round(v) for k, v in vars(needs).items()}})  # fmt: skip
+        sizes = measured if isinstance(measured, tuple) else (measured,)
+        error = needs.total / sizes[0] - 1
+        one = wanted | {"predicted": round(needs.total), "measured": round(sizes[0]), "error": round(error, 4),
+                        "parts": {k: round(v) for k, v in vars(needs).items()}}  # fmt: skip
+        if first is not None:
+            one["first_start"] = {"predicted": round(first), "measured": round(sizes[1]),
+                                  "error": round(first / sizes[1] - 1, 4)}  # fmt: skip
+        found.append(one)
         print(f"{number:>2} {wanted['family']:>10} {wanted['depth']:>2} {wanted['how']!s:<50} predicted "
-              f"{needs.total / 1e6:7.0f} measured {measured / 1e6:7.0f} MB  {error:+.1%}  ({planned:.1f} s)",
-              {k: round(v / 1e6) for k, v in vars(needs).items()}, flush=True)  # fmt: skip
+              f"{needs.total / 1e6:7.0f} measured {sizes[0] / 1e6:7.0f} MB  {error:+.1%}  ({planned:.1f} s)",
+              {k: round(v / 1e6) for k, v in vars(needs).items()}, one.get("first_start", ""), flush=True)  # fmt: skip
     return found
 
 
@@ -304,17 +386,18 @@ def main() -> None:
     parser.add_argument("--only", type=int, nargs="*")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--writing", action="store_true")
-    parser.add_argument("--child", choices=("train", "save", "write"))
+    parser.add_argument("--packed", action="store_true")
+    parser.add_argument("--child")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     if given.child:
         be_child(given.child, given.only[0], given.folder)
         return
-    from ingot.train.memory.predict import process_bytes
+    from ingot.train.memory.predict import process_bytes, writing_process_bytes
 
-    kind = "writing" if given.writing else given.device
-    process = 0.0 if kind == "cuda" else process_bytes("cpu")
+    kind = "packed" if given.packed else "writing" if given.writing else given.device
+    process = {"cpu": process_bytes, "cuda": lambda _: 0.0}.get(kind, writing_process_bytes)("cpu")
     found = compare(kind, given.only, process)
     if kind == "cuda":
         process = context_bytes()
@@ -323,7 +406,7 @@ def main() -> None:
     print(f"largest error {errors[-1]:.1%}, median {errors[len(errors) // 2]:.1%} over {len(found)}")
     if given.only is None or given.out:
         date = datetime.date.today().isoformat()
-        name = "writing-cpu" if given.writing else given.device
+        name = kind if kind in ("cpu", "cuda") else f"{kind}-cpu"
         path = given.out or ROOT / "benchmarks" / "results" / f"memory-{name}-{date}.json"
         machine = {"machine": platform.machine(), "cores": os.cpu_count(), "libc": platform.libc_ver()[1]}
         content = {"date": date, **machine, "process": round(process), "cases": found}

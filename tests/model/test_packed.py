@@ -212,3 +212,23 @@ def test_packed_weights_do_not_train() -> None:
         held(torch.randn(3, 64, requires_grad=True))
     with torch.no_grad():
         held(torch.randn(3, 64, requires_grad=True))
+
+
+@pytest.mark.parametrize("rows", [1, 32, 70])
+@pytest.mark.parametrize("columns", [32, 64, 96, 130, 192, 4864])
+def test_an_outline_is_the_packed_weight_without_values(rows: int, columns: int) -> None:
+    for packing in (Packing(8, None), Packing(4, None), Packing(4, 64), Packing(4, 32), Packing(8, 128)):
+        found = PackedWeight.quantized(torch.randn(rows, columns), packing)
+        same(PackedWeight.quantized_outline(rows, columns, packing), found)
+    for dtype in (torch.float32, torch.bfloat16):
+        for bits, scales in ((4, 1), (8, columns // 32)):
+            if has_place(columns // scales) or scales == 1:
+                codes = torch.zeros(rows, columns, dtype=torch.int8)
+                found = PackedWeight.of(codes, torch.ones(rows, scales, dtype=dtype), bits)
+                same(PackedWeight.outline(rows, columns, bits, scales, dtype), found)
+
+
+def same(outline: PackedWeight, found: PackedWeight) -> None:
+    assert (outline.shape, outline.bits, outline.group) == (found.shape, found.bits, found.group)
+    for mine, theirs in ((outline.codes, found.codes), (outline.scales, found.scales)):
+        assert (mine.shape, mine.dtype, mine.nbytes) == (theirs.shape, theirs.dtype, theirs.nbytes)

@@ -11,14 +11,25 @@ import torch
 
 import ingot
 import tiny
+from ingot.adapt.load import load
 from ingot.core.errors import IngotError
 from ingot.core.format import parse_bytes
 from ingot.core.report import Report
+from ingot.infer.engine import Engine
+from ingot.infer.fused import FusedRunner
+from ingot.infer.memory import Memory
+from ingot.infer.sampling import Sampling
 from ingot.model.config import ModelConfig
+from ingot.model.kernels.library import kernels
 from ingot.model.network import make_network
+from ingot.model.packed_load import make_plan
+from ingot.model.packed_size import held
+from ingot.model.packing import Packer
 from ingot.train.loss import Inputs, prediction_loss
 from ingot.train.memory import rehearsal
-from ingot.train.memory.predict import Needs, inference, off_the_device
+from ingot.train.memory.inference import Use, _steps
+from ingot.train.memory.packed import _step, fused_room, imagined, shapes_of
+from ingot.train.memory.predict import Needs, first_start, inference, off_the_device
 from ingot.train.memory.propose import propose
 from ingot.train.memory.rehearsal import Storages, lesson, rehearse
 from ingot.train.memory.setting import FLOAT, STATES, Setting
@@ -105,10 +116,60 @@ def test_what_is_offloaded_is_not_counted(device: str) -> None:
     assert layers.peak > layers.weights + layers.gradients
 
 
+def use(config: dict[str, Any], slots: int = 3, length: int = 100, **how: Any) -> Use:
+    """How a model of this config writes; `weights`: packed as if it were stored in float32."""
+    read, weights = ModelConfig.read(config, Path("c")), how.pop("weights", "dense")
+    base = imagined(config, "c", shapes_of(read))
+    plan = make_plan(base, weights)
+    return Use(read, slots, length, packer=Packer(base, plan) if plan else None, **how)
+
+
 def test_the_cache_is_its_formula() -> None:
-    needs = inference(ModelConfig.read(tiny.LLAMA, Path("c")), 3, 100, "cuda", 0.0)
-    assert needs.states == 2 * 2 * 3 * 128 * 2 * 8 * 4  # the window, which the cache does not outgrow
-    assert inference(ModelConfig.read(tiny.BERT, Path("c")), 3, 64, "cuda", 0.0).states == 0
+    needs = inference(use(tiny.LLAMA, device="cuda"), 0.0)
+    blocks = 3 * 8 + 1  # the window, which the cache does not outgrow, and what is nobody's
+    assert needs.states == 2 * 2 * 16 * blocks * 2 * 8 * 4
+    assert inference(use(tiny.LLAMA, device="cuda", kv=torch.bfloat16), 0.0).states == needs.states / 2
+    assert inference(use(tiny.LLAMA, device="cuda", kv=torch.int8), 0.0).states == needs.states * 12 / 32
+    assert inference(use(tiny.LLAMA, device="cuda", most_blocks=9), 0.0).states == needs.states * 9 / blocks
+    assert inference(use(tiny.BERT, length=64, device="cuda"), 0.0).states == 0
+
+
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+@pytest.mark.parametrize("name", ["llama", "gemma2", "phi3", "gpt2", "mixtral", "bert", "t5"])
+def test_packed_models_of_every_kind_are_planned(name: str, weights: str) -> None:
+    config = (tiny.CONFIGS | tiny.ENCODERS | tiny.ENCODER_DECODERS)[name]
+    packed, dense = (inference(use(config, 2, 32, weights=each), 0.0) for each in (weights, "dense"))
+    wanted = use(config, 2, 32, weights=weights)
+    assert wanted.packer is not None
+    assert packed.weights == held(wanted.packer).total < dense.weights
+    assert first_start(wanted, packed) >= packed.total
+
+
+@pytest.mark.parametrize("kv", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("slots", [1, 3, 9])
+def test_the_fused_step_works_in_what_was_planned(kv: str, slots: int, tmp_path: Path) -> None:
+    """The room that was planned without weights is the room that the real decoder has when all is written."""
+    if kernels() is None:
+        pytest.skip("needs the kernels")
+    planned = use(tiny.LLAMA, slots, 100, weights="int8")
+    assert planned.packer is not None
+    model = load(tiny.write_model(tmp_path / "a", tiny.LLAMA), weights="int8")
+    engine = Engine(model, slots, memory=Memory(kv=kv))  # type: ignore[arg-type]
+    for number in range(slots):
+        engine.submit([5 + number, *[3] * 99], Sampling(max_tokens=2, ignore_eos=True))
+    while engine.has_work:
+        engine.step()
+    assert isinstance(engine.runner, FusedRunner)
+    step, _kept = _step([1], [0], 2)
+    assert fused_room(planned.packer, _steps(planned)) == engine.runner._decoder.room(step)
+
+
+def test_only_what_runs_in_one_call_has_such_room() -> None:
+    gpt2, narrow = tiny.CONFIGS["gpt2"], tiny.LLAMA | {"intermediate_size": 40}
+    for config in (gpt2, narrow, tiny.BERT):
+        packer = use(config, weights="int8", length=32).packer
+        assert packer is not None
+        assert fused_room(packer, [([1], [0])]) is None
 
 
 def test_proposals_fit() -> None:
@@ -135,7 +196,10 @@ def test_sizes(size: str, expected: int) -> None:
      ({"depth": 2, "length": 16, "method": "prompt", "prompt": {"tokens": 20}}, "prompt-too-wide"),
      ({"depth": 2, "prompt": {"tokens": 20}}, "options-conflict"),
      ({"depth": 2, "method": "prompt", "prompt": {"text": "You are"}}, "options-conflict"),
-     ({"depth": 2, "method": "lora", "lora": {"alpha": 8}}, "options-conflict")],
+     ({"depth": 2, "method": "lora", "lora": {"alpha": 8}}, "options-conflict"),
+     ({"depth": 2, "run": {"weights": "int8"}}, "weights-elsewhere"),
+     ({"depth": 2, "run": {"inference_only": True}, "cache": {"gib": 1e-9}}, "cache-without-room"),
+     ({"depth": 2, "run": {"inference_only": True}, "cache": {"gib": 2e-4}}, "cache-too-small")],
 )  # fmt: skip
 def test_what_cannot_be_planned_is_refused(options: dict[str, Any], code: str) -> None:
     with pytest.raises(IngotError) as caught:
@@ -155,6 +219,20 @@ def test_the_verb_says_what_fits(tmp_path: Path) -> None:
     assert short.passed is False
     assert short.numbers["settings_that_fit"] == 3
     assert Report.open(tmp_path / "plan").numbers == short.numbers
+
+
+def test_inference_is_judged_too() -> None:
+    options: dict[str, Any] = {"depth": 4, "length": 64, "slots": 64, "run": {"inference_only": True}}
+    plain = ingot.plan_memory(**options)
+    assert "training_bytes" not in plain.numbers
+    total = plain.numbers["inference_bytes"]
+    assert isinstance(total, int)
+    assert ingot.plan_memory(**options, memory=f"{2 * total}").passed
+    cache = 64 * 4 * 16 * 4 * 2 * 128 * 4
+    short = ingot.plan_memory(**options, memory=f"{total - cache // 4}")
+    assert short.passed is False
+    assert short.numbers["ways_to_write_that_fit"] == 3
+    assert ingot.plan_memory(**options, cache={"kv": "int8"}).numbers["inference_bytes"] < total - cache // 2
 
 
 @pytest.mark.slow

@@ -32,7 +32,8 @@ from ingot.model.held import HeldLinear
 from ingot.model.network import Network
 from ingot.model.nf4_files import find
 from ingot.model.nf4_linear import hold_in_nf4
-from ingot.model.packed_load import PACKINGS, WEIGHTS, load_packed, make_plan
+from ingot.model.packed_load import WEIGHTS, load_packed, make_plan
+from ingot.model.packing import PACKINGS
 from ingot.model.place.choose import choose
 from ingot.model.place.layout import Layout
 from ingot.model.place.plan import Placement

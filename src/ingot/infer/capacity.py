@@ -21,18 +21,29 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.in
 
 
 def kv_dtype(memory: Memory, model: LanguageModel) -> torch.dtype:
-    return model.writer.dtype if memory.kv == "auto" else DTYPES[memory.kv]
+    return kept_in(memory, model.writer.dtype)
+
+
+def kept_in(memory: Memory, computed: torch.dtype) -> torch.dtype:
+    """The numbers of keys and values of a model that computes in these."""
+    return computed if memory.kv == "auto" else DTYPES[memory.kv]
 
 
 def count_blocks(memory: Memory, model: LanguageModel, num_slots: int) -> tuple[int, int]:
     """Blocks for texts and for an encoder-decoder's sources, scratch included. Raises `cache-without-room`,
     `place-cache`."""
-    config = model.writer.config
-    each = BLOCK * token_bytes(config, kv_dtype(memory, model))
-    longest = blocks_for(config.max_length)
+    front = length_in_front(model.network)
     paired = isinstance(model.network, EncoderDecoder)
-    num_sources = num_slots * blocks_for(config.max_length + length_in_front(model.network)) + 1 if paired else 0
-    budget = _budget(memory, model)
+    return blocks_within(_budget(memory, model), model.writer.config, kv_dtype(memory, model), num_slots, paired, front)
+
+
+def blocks_within(
+    budget: float, config: ModelConfig, kv: torch.dtype, num_slots: int, paired: bool, front: int = 0
+) -> tuple[int, int]:
+    """The same of a budget in bytes; `paired`: whether there are sources; `front`: tokens in front of every text."""
+    each = BLOCK * token_bytes(config, kv)
+    longest = blocks_for(config.max_length)
+    num_sources = num_slots * blocks_for(config.max_length + front) + 1 if paired else 0
     fitting = budget / each - num_sources
     if fitting < 2:
         raise fail("cache-without-room", gib=f"{budget / GIB:.3g}", needed=f"{(2 + num_sources) * each / GIB:.3g}")

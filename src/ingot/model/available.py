@@ -4,6 +4,8 @@ container's limit), whichever is less. Where the system does not say (it is not 
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +27,14 @@ def free_bytes(device: torch.device) -> float | None:
 def resident_bytes() -> float:
     """What this process holds of memory now; 0 where the system does not say."""
     return 1024.0 * _numbers(PROC / "self" / "status").get("VmRSS:", 0.0)
+
+
+def give_back() -> None:
+    """Let glibc return what reading has freed: it would keep it for blocks of those sizes, which do not come again."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def _of_machine(meminfo: Path) -> Iterator[float]:

@@ -73,7 +73,7 @@ class PackedWeight:
         width = padded(columns, TILE)
         group = widest_group(width) if by_row else columns // scale.shape[1]
         assert has_place(group), group
-        full = F.pad(codes, (0, width - columns, 0, -rows % PANEL))
+        full = _widened(codes, width - columns, -rows % PANEL)
         scale = F.pad(scale.to(scale_dtype(scale.dtype, by_row)), (0, 0, 0, -rows % PANEL))
         if by_row:
             return cls(_blocks(full, bits), scale.flatten(), rows, columns, bits, group)
@@ -85,11 +85,29 @@ class PackedWeight:
         """From a dense weight (rows, columns), rounded to nearest. Columns that are missing to whole groups count as
         zeros."""
         (rows, columns), bits, group = weight.shape, packing.bits, packing.group
-        full = F.pad(weight, (0, 0 if group is None else -columns % group))
+        full = _widened(weight, 0 if group is None else -columns % group)
         dtype = torch.float32 if group is None else torch.bfloat16
         found = quantize(full, bits, group, CHOOSE[bits], dtype)
         packed = cls.of(found.codes, found.scale, bits)
         return cls(packed.codes, packed.scales, rows, columns, bits, packed.group)
+
+    @classmethod
+    def outline(cls, rows: int, columns: int, bits: int, num_scales: int, stored: torch.dtype) -> PackedWeight:
+        """What `of` gives for codes of this shape and so many scales a row, without values and without computing."""
+        by_row, width, blocks = num_scales == 1, padded(columns, TILE), padded(rows, PANEL) // BLOCK
+        group = widest_group(width) if by_row else columns // num_scales
+        shape = (blocks * BLOCK,) if by_row else (blocks, width // group, BLOCK)
+        codes = torch.empty(blocks, width * bits // 32, 64, dtype=torch.uint8, device="meta")
+        scales = torch.empty(shape, dtype=scale_dtype(stored, by_row), device="meta")
+        return cls(codes, scales, rows, columns, bits, group)
+
+    @classmethod
+    def quantized_outline(cls, rows: int, columns: int, packing: Packing) -> PackedWeight:
+        """The same of `quantized`."""
+        whole = padded(columns, packing.group or 1)
+        scales = whole // packing.group if packing.group else 1
+        found = cls.outline(rows, whole, packing.bits, scales, torch.bfloat16 if packing.group else torch.float32)
+        return cls(found.codes, found.scales, rows, columns, packing.bits, found.group)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -168,6 +186,11 @@ def padded(extent: int, unit: int) -> int:
 def scale_dtype(stored: torch.dtype, by_row: bool) -> torch.dtype:
     """What scales are held in, exactly: bfloat16 only where they come in it and there are many."""
     return torch.bfloat16 if stored == torch.bfloat16 and not by_row else torch.float32
+
+
+def _widened(matrix: Tensor, columns: int, rows: int = 0) -> Tensor:
+    """With zeros behind; as it is where there are none, because padding by nothing copies."""
+    return F.pad(matrix, (0, columns, 0, rows)) if columns or rows else matrix
 
 
 def _blocks(codes: Tensor, bits: int) -> Tensor:

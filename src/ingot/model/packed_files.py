@@ -15,7 +15,7 @@ import hashlib
 import json
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -36,7 +36,7 @@ LIMIT = 20 * 10**9
 """Bytes of files kept; the least recently used go first."""
 
 PARTS = ("codes", "scales", "about")
-CHECKSUM = "checksum"
+CHECKSUM, DIGEST = "checksum", 32
 SMALL = 1 << 16
 """Bytes up to which a tensor is copied rather than mapped."""
 
@@ -58,14 +58,13 @@ def place(model_dir: ModelDir, packing: str) -> Path | None:
     return directory / f"{found.hexdigest()[:32]}.safetensors"
 
 
-def write(path: Path, items: list[Item]) -> bool:
-    """Write a file in one step, packed weights first; False where the disk does not take it."""
+def write(path: Path, items: Iterable[Item], forms: Iterable[Item]) -> bool:
+    """Write a file in one step while items come in, packed weights first; False where the disk does not take it.
+    `forms`: the same without values, to be told in the file's head."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    ordered = sorted(items, key=lambda item: isinstance(item[1], Tensor))
-    tensors = {name: tensor for item in ordered for name, tensor in _tensors(*item)}
-    tensors[CHECKSUM] = torch.tensor(list(_digest(tensors)), dtype=torch.uint8)
+    spec = spec_of({name: tensor for form in forms for name, tensor in _tensors(*form)})
     try:
-        write_tensors(partial, spec_of(tensors), tensors.items())
+        write_tensors(partial, spec | {CHECKSUM: (torch.uint8, (DIGEST,))}, _checked(items))
         partial.chmod(0o600)
         partial.replace(path)
         _bound(path)
@@ -76,6 +75,17 @@ def write(path: Path, items: list[Item]) -> bool:
     return True
 
 
+def _checked(items: Iterable[Item]) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of items, and behind them their checksum. None is held longer than it takes to write it."""
+    sums: list[tuple[str, int]] = []
+    for item in items:
+        for name, tensor in _tensors(*item):
+            sums.append((name, _sum(tensor)))
+            yield name, tensor
+        del item, tensor
+    yield CHECKSUM, torch.tensor(list(_digest(sums)), dtype=torch.uint8)
+
+
 def read(path: Path | None) -> list[Item] | None:
     """What a file holds; None where there is none, or not what was written."""
     if path is None or not path.exists() or not is_ours(path):
@@ -84,7 +94,7 @@ def read(path: Path | None) -> list[Item] | None:
         entries = sorted(read_header(path).values(), key=lambda entry: entry.begin)
         tensors = dict(_mapped(path, entries))
         digest = tensors.pop(CHECKSUM)
-        if bytes(digest.tolist()) != _digest(tensors):
+        if bytes(digest.tolist()) != _digest([(name, _sum(tensor)) for name, tensor in tensors.items()]):
             return None
         os.utime(path)
     except (IngotError, OSError, ValueError, LookupError):
@@ -154,8 +164,8 @@ def _tensors(name: str, value: Tensor | PackedWeight) -> Iterator[tuple[str, Ten
     yield from zip((f"{name}.{part}" for part in PARTS), (value.codes, value.scales, about), strict=True)
 
 
-def _digest(tensors: dict[str, Tensor]) -> bytes:
-    return hashlib.sha256(repr([(name, _sum(tensor)) for name, tensor in tensors.items()]).encode()).digest()
+def _digest(sums: list[tuple[str, int]]) -> bytes:
+    return hashlib.sha256(repr(sums).encode()).digest()
 
 
 def _sum(tensor: Tensor) -> int:

@@ -70,8 +70,11 @@ def quantize(
     """
     rows, columns = weight.shape
     groups, held = weight.view(rows, -1, group_size or columns), dtype or weight.dtype
-    parts = [_quantize(part, bits, choose, held) for part in groups.split(max(1, ROWS_AT_ONCE // columns))]
-    codes, scales = (torch.cat(pieces) for pieces in zip(*parts, strict=True))
+    codes = torch.empty_like(groups, dtype=torch.int8)
+    scales = torch.empty_like(groups[..., :1], dtype=held)
+    step = max(1, ROWS_AT_ONCE // columns)
+    for part in (slice(first, first + step) for first in range(0, rows, step)):
+        codes[part], scales[part] = _quantize(groups[part], bits, choose, held)
     return Quantized(codes.view(rows, columns), scales.squeeze(-1))
 
 

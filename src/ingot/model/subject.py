@@ -10,16 +10,30 @@ from ingot.core.errors import fail, nearest
 from ingot.core.model_dir import ModelDir, read_json, split_reference
 from ingot.model.config import ModelConfig
 from ingot.model.presets import PRESETS, Preset
+from ingot.model.quantized import Quantization
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A config with its name, the preset it is, and the adapters that came with it."""
+    """A config with its name and content, the preset it is, the directory it lies in and the adapters that came with
+    it."""
 
     name: str
     config: ModelConfig
+    content: dict[str, Any]
     preset: Preset | None = None
+    base: ModelDir | None = None
     adapters: tuple[ModelDir, ...] = ()
+
+    @property
+    def path(self) -> Path | None:
+        return self.base.path if self.base else None
+
+    @property
+    def can_pack(self) -> bool:
+        """Whether its weights can be packed; bitsandbytes' cannot."""
+        found = Quantization.of(self.content, Path(self.name))
+        return found is None or not found.is_nf4
 
     @property
     def adapter_size(self) -> int:
@@ -43,7 +57,9 @@ def choose(model: str | None, preset: str | None, config: Path | None) -> Subjec
     if preset is not None:
         return _preset(preset)
     if config is not None:
-        return Subject(config.parent.resolve().name if config.name == "config.json" else config.stem, _read(config))
+        name = config.parent.resolve().name if config.name == "config.json" else config.stem
+        content = _read(config)
+        return Subject(name, ModelConfig.read(content, config), content)
     assert model is not None
     return _model(model)
 
@@ -52,14 +68,14 @@ def _preset(name: str) -> Subject:
     if name not in PRESETS:
         raise fail("unknown-preset", found=name, nearest=nearest(name, PRESETS))
     preset = PRESETS[name]
-    return Subject(name, ModelConfig.read(preset.config, Path(name)), preset)
+    return Subject(name, ModelConfig.read(preset.config, Path(name)), preset.config, preset)
 
 
-def _read(path: Path) -> ModelConfig:
+def _read(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = read_json(path)
     if not isinstance(content.get("model_type"), str):
         raise fail("no-model-type", path=path)
-    return ModelConfig.read(content, path)
+    return content
 
 
 def _model(reference: str) -> Subject:
@@ -72,4 +88,5 @@ def _model(reference: str) -> Subject:
         if adapter.kind != "adapter":
             raise fail("not-an-adapter", path=adapter.path, kind=adapter.kind)
     name = "+".join(part.name for part in (base, *adapters))
-    return Subject(name, ModelConfig.read(base.config, base.path / "config.json"), None, adapters)
+    config = ModelConfig.read(base.config, base.path / "config.json")
+    return Subject(name, config, base.config, None, base, adapters)

@@ -32,6 +32,8 @@ class Activations {
     q_.need(whole * columns), scale_.need(rows * groups), sum_.need(rows * groups);
   }
 
+  size_t bytes() const { return q_.bytes() + scale_.bytes() + sum_.bytes(); }
+
   // `count` groups of row m of M, from group g on.
   void put(const Linear& w, int M, int m, int g, int count, const float* x) {
     float* scale = scale_.get() + (size_t)m * w.groups();

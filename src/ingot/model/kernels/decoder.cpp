@@ -57,11 +57,19 @@ class Decoder {
     note(*spec.head, most_columns_, most_groups_);
   }
 
-  void run(const Step& step, float* hidden) {
+  // Room for a step and those before it; bytes.
+  size_t prepare(const Step& step) {
     step_ = &step;
     all_.arrange(step, spec_.kv_heads, group_, false);
     wanted_.arrange(step, spec_.kv_heads, group_, true);
     make_room(step.threads);
+    size_t bytes = input_.bytes() + gated_.bytes();
+    for (const auto* buffer : {&x_, &y_, &q_, &k_, &v_, &looked_, &inner_, &partial_, &scratch_}) bytes += buffer->bytes();
+    return bytes;
+  }
+
+  void run(const Step& step, float* hidden) {
+    prepare(step);
 #pragma omp parallel num_threads(step.threads)
     {
       const FlushDenormals flush;
@@ -359,6 +367,16 @@ int ingot_step(void* decoder, const ingot::Step* step, float* hidden) {
   try {
     ((ingot::Decoder*)decoder)->run(*step, hidden);
     return 1;
+  } catch (const std::bad_alloc&) {
+    return 0;
+  }
+}
+
+// Bytes that the decoder works in once a step like this one was run; of the step's arrays only the numbers of tokens,
+// places and wanted rows are read. 0 where memory is short.
+size_t ingot_room(void* decoder, const ingot::Step* step) {
+  try {
+    return ((ingot::Decoder*)decoder)->prepare(*step);
   } catch (const std::bad_alloc&) {
     return 0;
   }

@@ -47,6 +47,7 @@ class NativeDecoder:
         library.ingot_decoder.restype, library.ingot_decoder.argtypes = pointer, (pointer,)
         library.ingot_forget.restype, library.ingot_forget.argtypes = None, (pointer,)
         library.ingot_step.argtypes = (pointer, pointer, pointer)
+        library.ingot_room.restype, library.ingot_room.argtypes = c_size_t, (pointer, pointer)
         library.ingot_head.argtypes = (pointer, pointer, number, number, pointer)
         self._library, self._address = library, library.ingot_decoder(ctypes.byref(spec))
         if not self._address:
@@ -59,6 +60,13 @@ class NativeDecoder:
         """Run a step; hidden states go to an address."""
         if not self._library.ingot_step(self._address, ctypes.byref(step), hidden):
             raise MemoryError
+
+    def room(self, step: Step) -> int:
+        """Bytes that it works in once such a step was run."""
+        found: int = self._library.ingot_room(self._address, ctypes.byref(step))
+        if not found:
+            raise MemoryError
+        return found
 
     def head(self, hidden: int, rows: int, threads: int, logits: int) -> None:
         """Logits of hidden states, from address to address."""

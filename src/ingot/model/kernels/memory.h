@@ -24,6 +24,8 @@ class Buffer {
 
   T* get() const { return memory_.get(); }
 
+  size_t bytes() const { return size_ * sizeof(T); }
+
  private:
   struct Free {
     void operator()(T* p) const { free(p); }

@@ -36,7 +36,7 @@ def choose(base: ModelDir, wish: Wish, dtype: torch.dtype | None, weights: str =
     tokens = cached_tokens(config)
     if wish.whole is not None:
         if weights == "dense" or (weights == "auto" and "quantization_config" not in base.config):
-            _check(base, config, wish, dtype, tokens)  # packed weights are smaller than what is known here
+            _check(base, config, wish, dtype, tokens)  # of packed weights `packed_size` knows more
         return wish.whole
     layout = Layout.of(base) if form_of(config) == "decoder" else None
     free, sizes = _free(wish), sizes_of(base, config, dtype, tokens, layout)

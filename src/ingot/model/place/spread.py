@@ -7,9 +7,7 @@ their turns.
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ingot.model.available import give_back
 from ingot.model.cache import CacheRows
 from ingot.model.decoder import Decoder
 from ingot.model.place.disk import DiskLayers
@@ -33,17 +32,9 @@ def load_spread(layout: Layout, dtype: torch.dtype | None, placement: Placement)
     network = load_network(layout.base, _tensors(layout, placement, absent), dtype, absent=absent)
     assert isinstance(network, Decoder)
     network.rotary.to(placement.home)
-    _give_back()
+    give_back()
     arrange(network.requires_grad_(False), placement, DiskLayers(on_disk) if on_disk else None)
     return network
-
-
-def _give_back() -> None:
-    """Let glibc return what reading has freed: it would keep it for blocks of those sizes, which do not come again."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
 
 
 def _tensors(layout: Layout, placement: Placement, absent: set[str]) -> Iterator[tuple[str, Tensor]]:

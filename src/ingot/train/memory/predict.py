@@ -10,9 +10,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from ingot.model.config import ModelConfig
-from ingot.train.memory.inference import rehearse_writing
+from ingot.train.memory.inference import Use, rehearse_writing
+from ingot.train.memory.packed import packing_peak
 from ingot.train.memory.rehearsal import Scene, Step, rehearse
 from ingot.train.memory.setting import FLOAT, Device, Setting
 from ingot.train.method import Method
@@ -46,6 +47,19 @@ optimizer.step()
 print(peak_bytes())
 """
 
+WRITING_PROBE = """
+import sys
+import torch, ingot.cli, ingot.infer.generate, ingot.infer.fused
+from ingot.model.kernels.library import kernels
+from ingot.text.tokenizer import Tokenizer
+from ingot.train.memory.resident import peak_bytes
+kernels()
+torch.ones(512, 512) @ torch.ones(512, 512)
+if sys.argv[1:]:
+    Tokenizer.open(sys.argv[1])
+print(peak_bytes())
+"""
+
 
 @dataclass(frozen=True)
 class Needs:
@@ -64,10 +78,18 @@ class Needs:
 
 
 def process_bytes(device: Device) -> float:
-    """What there is before any weight: the interpreter and its libraries, or the card's context."""
-    if device == "cuda":
-        return CUDA_CONTEXT
-    command = [sys.executable, "-c", PROBE]
+    """What training has before any weight: the interpreter and its libraries, or the card's context."""
+    return CUDA_CONTEXT if device == "cuda" else _size_of(PROBE)
+
+
+def writing_process_bytes(device: Device, model: Path | None = None) -> float:
+    """The same of `ingot generate`, with the tokenizer of a model directory that has one."""
+    has_one = model is not None and (model / "tokenizer.json").exists()
+    return CUDA_CONTEXT if device == "cuda" else _size_of(WRITING_PROBE, *([str(model)] if has_one else []))
+
+
+def _size_of(probe: str, *arguments: str) -> float:
+    command = [sys.executable, "-c", probe, *arguments]
     found = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603  (our own probe)
     return float(found.stdout.split()[-1])
 
@@ -99,9 +121,15 @@ def off_the_device(setting: Setting, step: Step) -> Step:
     return replace(step, weights=step.weights - step.layers, peak=step.peak - step.layers, gradients=gradients)
 
 
-def inference(config: ModelConfig, slots: int, length: int, device: Device, process: float) -> Needs:
-    """The peak of writing `slots` texts of `length` tokens each at once in float32: the cache stands under `states`."""
-    found = rehearse_writing(config, slots, length, config.max_length if device == "cuda" else length)
-    rest = found.peak - found.weights - found.cache
-    heap = CUDA_SLACK if device == "cuda" else WRITING_HEAP * found.peak
-    return Needs(found.weights, 0.0, found.cache, rest, heap, process)
+def inference(use: Use, process: float) -> Needs:
+    """The peak of writing: the cache stands under `states`."""
+    found = rehearse_writing(use)
+    loose = found.work if use.packer is not None else found.weights + found.cache + found.work
+    heap = CUDA_SLACK if use.device == "cuda" else WRITING_HEAP * loose
+    return Needs(found.weights, 0.0, found.cache, found.work, heap, process)
+
+
+def first_start(use: Use, needs: Needs) -> float:
+    """The peak where weights are still to be packed: at packing, or later."""
+    assert use.packer is not None
+    return max(needs.total, needs.process + (1 + WRITING_HEAP) * packing_peak(use.packer))

@@ -5,6 +5,7 @@ No weights are made. On CPU a prediction is for a process with glibc; what it re
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self
@@ -16,22 +17,29 @@ from ingot.adapt.load import open_reference
 from ingot.core.errors import fail
 from ingot.core.files import refuse_nonempty
 from ingot.core.format import parse_bytes, show_bytes
-from ingot.core.language import text
 from ingot.core.options import Options, option, optional_argument, verb
 from ingot.core.progress import say
-from ingot.core.report import Cell, Plot, Report, Section, Series, Table, Unit
+from ingot.core.report import Report
+from ingot.infer.blocks import BLOCK
+from ingot.infer.capacity import GIB, blocks_within, kept_in
+from ingot.infer.memory import Memory
+from ingot.infer.options import Weights
 from ingot.model.config import ModelConfig
 from ingot.model.families import DECODERS
+from ingot.model.network import form_of
+from ingot.model.packed_load import make_plan
+from ingot.model.packing import PACKINGS, Packer
 from ingot.model.subject import Subject, choose
 from ingot.train import dial
 from ingot.train.machine import choose_precision
-from ingot.train.memory.predict import Needs, inference, process_bytes, training
+from ingot.train.memory.inference import Use
+from ingot.train.memory.packed import imagined, shapes_of
+from ingot.train.memory.predict import process_bytes, training, writing_process_bytes
 from ingot.train.memory.propose import propose
-from ingot.train.memory.setting import Device, Setting, loop_flags, method_flags
+from ingot.train.memory.setting import Device, Setting
+from ingot.train.memory.told import Trained, make_report, tell, written_in
 from ingot.train.method import IN_FRONT, RANK, LoRAOptions, Method, PromptOptions, held_in, refuse_idle
 from ingot.train.settings import Precision, Switch, switched
-
-PARTS = ("weights", "gradients", "states", "activations", "heap", "process")
 
 
 class NewModelOptions(Options):
@@ -58,6 +66,15 @@ class StepOptions(Options):
         return switched(found)
 
 
+class WritingOptions(Options):
+    """How a model writes, as `generate` and `serve` are told."""
+
+    weights: Weights = option(
+        "auto", "inference: layers multiply by dense, int8 or int4; auto: the codes a directory stores", plain=True
+    )
+    inference_only: bool = option(False, "plan inference alone: --memory is then for it", plain=True)
+
+
 class MemoryOptions(Options):
     """Options of `plan memory`."""
 
@@ -74,6 +91,8 @@ class MemoryOptions(Options):
     prompt: PromptOptions = option(PromptOptions(), "what is put in front of every text (prefix, prompt)")
     loop: StepOptions = option(StepOptions(), "how a step is computed, as the training verbs are told")
     slots: int = option(8, "texts at once in inference", ge=1)
+    run: WritingOptions = option(WritingOptions(), "how a model writes: --weights, --inference-only")
+    cache: Memory = option(Memory(), "keys and values in inference: --cache.gib and so on")
     device: Device = option("cpu", "cpu or cuda")
     memory: str | None = option(
         None, "what there is, for example 8GiB; settings that fit are proposed where it is less"
@@ -97,46 +116,77 @@ def plan_memory(options: MemoryOptions) -> Report:
     if options.out is not None:
         refuse_nonempty(options.out)
     limit = None if options.memory is None else parse_bytes(options.memory)
-    name, config = _config(options)
-    setting = _setting(options, config)
-    process = process_bytes(options.device)
+    subject = _subject(options)
+    use = _use(options, subject)
+    trained = None if options.run.inference_only else _training(options, subject.config, limit)
+    written = written_in(use, writing_process_bytes(options.device, subject.path), limit, _ways(options, subject))
+    report = make_report(subject.name, options.model_dump(mode="json"), trained, written, limit)
+    tell(report, trained, written, limit)
+    return report if options.out is None else report.write(options.out)
+
+
+def _training(options: MemoryOptions, config: ModelConfig, limit: int | None) -> Trained:
+    """What training takes, and settings that fit where it is too much."""
+    setting, process = _setting(options, config), process_bytes(options.device)
     needs = training(setting, process)
     if options.loop.checkpointing == "auto" and limit is not None and needs.total > limit:
         say("plan-memory-checkpointed", needs=show_bytes(needs.total))
         setting = replace(setting, checkpointing=True)
         needs = training(setting, process)
-    serving = inference(config, options.slots, options.length, options.device, process)
-    passed = None if limit is None else round(needs.total) <= limit
-    others = propose(setting, limit, lambda other: training(other, process)) if limit is not None and not passed else []
-    numbers: dict[str, Cell] = {"training_bytes": round(needs.total), "inference_bytes": round(serving.total),
-                               "checkpointing": setting.checkpointing}  # fmt: skip
-    report = Report(
-        title=text("plan-memory-title", name=name),
-        verb="plan memory",
-        options=options.model_dump(mode="json"),
-        numbers=numbers | ({} if limit is None else {"memory_bytes": limit, "settings_that_fit": len(others)}),
-        sections=_sections(needs, serving, others),
-        passed=passed,
-    )
-    _tell(report, needs, serving, limit, others)
-    return report if options.out is None else report.write(options.out)
+    if limit is None or round(needs.total) <= limit:
+        return Trained(needs, setting, [])
+    return Trained(needs, setting, propose(setting, limit, lambda one: training(one, process)))
 
 
-def _config(options: MemoryOptions) -> tuple[str, ModelConfig]:
+def _subject(options: MemoryOptions) -> Subject:
     if options.depth is None:
-        subject: Subject = choose(options.model, options.preset, options.config)
-        return subject.name, subject.config
+        return choose(options.model, options.preset, options.config)
     if options.model or options.preset or options.config:
         raise fail("plan-memory-depth")
-    content = {"vocab_size": options.new.vocab_size, "pad_token_id": 0, "dtype": "float32"}
+    content = {"model_type": options.new.family, "vocab_size": options.new.vocab_size, "pad_token_id": 0,
+               "dtype": "float32"}  # fmt: skip
     content |= dial.CONFIGS[options.new.family](options.depth, options.length)
-    return f"{options.new.family} {options.depth}", ModelConfig.read(content, Path(options.new.family))
+    config = ModelConfig.read(content, Path(options.new.family))
+    return Subject(f"{options.new.family} {options.depth}", config, content)
+
+
+def _use(options: MemoryOptions, subject: Subject) -> Use:
+    """Raises `plan-memory-length`, `weights-elsewhere`, `cache-without-room`, `cache-too-small`, and what `make_plan`
+    raises."""
+    config, weights = subject.config, options.run.weights
+    if options.length > config.max_length:
+        raise fail("plan-memory-length", found=options.length, window=config.max_length)
+    if options.device == "cuda" and weights in PACKINGS:
+        raise fail("weights-elsewhere", weights=weights, found=options.device)
+    base = subject.base or imagined(subject.content, subject.name, shapes_of(config))
+    plan = make_plan(base, weights) if options.device == "cpu" else None
+    kv = kept_in(options.cache, torch.float32)
+    use = Use(config, options.slots, options.length, options.device, Packer(base, plan) if plan else None, kv)
+    if options.cache.gib is None or form_of(config) == "encoder":
+        return use
+    paired = form_of(config) == "encoder-decoder"
+    blocks, _ = blocks_within(options.cache.gib * GIB, config, kv, options.slots, paired)
+    if (blocks - 1) * BLOCK < options.length:
+        raise fail("cache-too-small", found=options.length, limit=(blocks - 1) * BLOCK)
+    return replace(use, most_blocks=blocks)
+
+
+def _ways(options: MemoryOptions, subject: Subject) -> Iterator[tuple[str, Use]]:
+    """Other ways to write the same texts, the ones that change least first: fewer at once, smaller keys and values,
+    packed weights, and all of it. By flags of `generate` and `serve`."""
+    weights = [word for word in PACKINGS if options.device == "cpu" and subject.can_pack]
+    for word in dict.fromkeys((options.run.weights, *weights)):
+        for kv in dict.fromkeys((options.cache.kv, "int8")):
+            for slots in dict.fromkeys((options.slots, max(1, options.slots // 2), 1)):
+                cache = options.cache.model_copy(update={"kv": kv})
+                run = options.run.model_copy(update={"weights": word})
+                changed = options.model_copy(update={"slots": slots, "cache": cache, "run": run})
+                if changed != options:
+                    yield f"--weights {word} --cache.kv {kv} --slots {slots}", _use(changed, subject)
 
 
 def _setting(options: MemoryOptions, config: ModelConfig) -> Setting:
-    """Without checkpointing, unless it is asked for. Raises `plan-memory-length` and `plan-memory-front`."""
-    if options.length > config.max_length:
-        raise fail("plan-memory-length", found=options.length, window=config.max_length)
+    """Without checkpointing, unless it is asked for. Raises `plan-memory-front`."""
     if options.method in IN_FRONT and config.model_type not in DECODERS:
         raise fail("plan-memory-front", method=options.method, family=config.model_type)
     loop, rows = options.loop, max(1, round(options.batch_tokens / options.length))
@@ -147,51 +197,3 @@ def _setting(options: MemoryOptions, config: ModelConfig) -> Setting:
     return Setting(config, options.length, rows, options.method, loop.optimizer, loop.micro_batches,
                    loop.checkpointing == "on", loop.offload, "bf16" if precision == torch.bfloat16 else "fp32", held,
                    options.rank, options.lora, options.prompt, options.device)  # fmt: skip
-
-
-def _sections(needs: Needs, serving: Needs, others: list[tuple[Setting, Needs]]) -> list[Section]:
-    names = [text(f"plan-memory-{part}") for part in PARTS]
-    training_name, inference_name = text("plan-memory-training"), text("plan-memory-inference")
-    columns = [(training_name, needs), (inference_name, serving)]
-    rows: list[list[Cell]] = [
-        [name, *(round(getattr(one, part)) for _, one in columns)] for name, part in zip(names, PARTS, strict=True)
-    ]
-    rows.append([text("plan-total"), *(round(one.total) for _, one in columns)])
-    units: dict[str, Unit] = {training_name: "bytes", inference_name: "bytes"}
-    header = [text("plan-memory-what"), training_name, inference_name]
-    series = [Series(name=name, x=[*names], y=[getattr(one, part) for part in PARTS]) for name, one in columns]
-    table = Table(
-        title=text("plan-memory-parts"), columns=header, rows=rows, units=units, note=text("plan-memory-note")
-    )
-    picture = Plot(title=text("plan-memory-picture"), kind="bar", series=series, unit="bytes")
-    return [table, picture, *([_others(others)] if others else [])]
-
-
-def _others(others: list[tuple[Setting, Needs]]) -> Table:
-    size = text("plan-memory-training")
-    rows: list[list[Cell]] = [[flags(setting), round(needs.total)] for setting, needs in others]
-    return Table(title=text("plan-memory-fit"), columns=[text("plan-memory-setting"), size], rows=rows,
-                 units={size: "bytes"})  # fmt: skip
-
-
-def flags(setting: Setting) -> str:
-    """A setting as options of this verb, which the training verbs take as well."""
-    size = f"--length {setting.length} --batch-tokens {setting.batch_rows * setting.length}"
-    return f"{size} {method_flags(setting)} {loop_flags(setting)}"
-
-
-def _tell(report: Report, needs: Needs, serving: Needs, limit: int | None, others: list[tuple[Setting, Needs]]) -> None:
-    say("plan-head", title=report.title)
-    for part in PARTS:
-        say("plan-memory-row", name=text(f"plan-memory-{part}"), training=show_bytes(getattr(needs, part)),
-            inference=show_bytes(getattr(serving, part)))  # fmt: skip
-    say("plan-memory-row", name=text("plan-total"), training=show_bytes(needs.total),
-        inference=show_bytes(serving.total))  # fmt: skip
-    if limit is None:
-        return
-    if report.passed:
-        say("plan-memory-fits", needs=show_bytes(needs.total), memory=show_bytes(limit))
-        return
-    say("plan-memory-too-much", needs=show_bytes(needs.total), memory=show_bytes(limit), count=len(others))
-    for setting, one in others:
-        say("plan-memory-other", flags=flags(setting), needs=show_bytes(one.total))
