@@ -1,0 +1,131 @@
+"""The filter of system calls (seccomp): what a Python program needs is allowed, all else is refused.
+
+An allow-list, so that a call nobody thought of is refused. Three answers: allowed; an error number, for what libraries
+try and can do without; and `refused`, which stops the program. Where the kernel can tell another process (since 5.0),
+the checker hears which call it was and ends the program itself; else the kernel kills it. Written for x86_64 and
+aarch64; calls of another architecture are always refused.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import struct
+from fcntl import ioctl
+
+from .kernel import syscall
+from .syscalls import numbers
+
+ALLOWED = """
+access alarm arch_prctl brk chdir chmod clock_getres clock_gettime clock_nanosleep close close_range copy_file_range
+creat dup dup2 dup3 epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_wait eventfd eventfd2 exit exit_group
+faccessat faccessat2 fadvise64 fallocate fchdir fchmod fchmodat fcntl fdatasync flock fstat fstatfs fsync ftruncate
+futex getcwd getdents getdents64 getegid geteuid getgid getgroups getitimer getpgid getpgrp getpid getppid getpriority
+getrandom getresgid getresuid getrlimit getrusage get_robust_list getsid gettid gettimeofday getuid link linkat lseek
+lstat madvise membarrier mincore mkdir mkdirat mmap mprotect mremap msync munmap nanosleep newfstatat open openat pause
+pipe pipe2 poll ppoll pread64 preadv pselect6 pwrite64 pwritev read readlink readlinkat readv rename renameat renameat2
+restart_syscall rmdir rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigtimedwait
+sched_getaffinity sched_getparam sched_getscheduler sched_yield select sendfile setitimer set_robust_list
+set_tid_address sigaltstack stat statfs statx symlink symlinkat sysinfo tgkill time times truncate umask uname unlink
+unlinkat utime utimensat utimes wait4 waitid write writev
+""".split()
+WITH_SOCKET = ["sendto", "recvfrom", "sendmsg", "recvmsg", "shutdown", "getsockopt", "setsockopt", "getsockname"]
+"""On a pair of sockets that the program made itself, or the one to its checker."""
+
+QUIET = {
+    "clone3": errno.ENOSYS, "openat2": errno.ENOSYS, "epoll_pwait2": errno.ENOSYS, "ioctl": errno.ENOTTY,
+    "sched_setaffinity": errno.EPERM, "sched_setparam": errno.EPERM, "sched_setscheduler": errno.EPERM,
+    "setpriority": errno.EPERM, "mlock": errno.EPERM, "chown": errno.EPERM, "fchown": errno.EPERM,
+    "lchown": errno.EPERM, "fchownat": errno.EPERM, "getxattr": errno.ENOTSUP, "lgetxattr": errno.ENOTSUP,
+    "fgetxattr": errno.ENOTSUP, "listxattr": errno.ENOTSUP, "llistxattr": errno.ENOTSUP, "flistxattr": errno.ENOTSUP,
+    "capget": errno.EPERM, "setpgid": errno.EPERM, "setsid": errno.EPERM,
+}  # fmt: skip
+
+CLONE_THREAD, AF_UNIX = 0x00010000, 1
+_THREAD_NEEDS = ("clone", CLONE_THREAD)
+_IOCTLS = (0x5401, 0x5421, 0x5450, 0x5451, 0x541B)
+"""TCGETS, FIONBIO, FIONCLEX, FIOCLEX, FIONREAD."""
+_PRCTLS = (15, 16, 0x53564D41)
+"""Name a thread, ask for its name, name a piece of memory."""
+
+_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_X32 = 0x40000000
+
+_LOAD, _EQUAL, _AT_LEAST, _SET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_NUMBER, _ARCH, _ARGUMENTS = 0, 4, 16
+RET_ALLOW, RET_ERRNO, RET_KILL, RET_NOTIFY = 0x7FFF0000, 0x00050000, 0x80000000, 0x7FC00000
+
+_MODE_FILTER, _NEW_LISTENER = 1, 8
+_RECEIVE, _STILL_VALID = 0xC0502100, 0x40082102
+
+
+def _step(code: int, value: int, on_true: int = 0, on_false: int = 0) -> bytes:
+    return struct.pack("<HBBI", code, on_true, on_false, value)
+
+
+def _answer(number: int, action: int) -> bytes:
+    """This call gets this answer; others go on."""
+    return _step(_EQUAL, number, 0, 1) + _step(_RETURN, action)
+
+
+def _one_of(number: int, argument: int, values: tuple[int, ...], otherwise: int) -> bytes:
+    """This call is allowed where an argument is one of the values."""
+    body = _step(_LOAD, _ARGUMENTS + 8 * argument)
+    body += b"".join(_step(_EQUAL, value, 0, 1) + _step(_RETURN, RET_ALLOW) for value in values)
+    body += _step(_RETURN, otherwise)
+    return _step(_EQUAL, number, 0, len(body) // 8) + body
+
+
+def _has_bit(number: int, argument: int, bit: int, otherwise: int) -> bytes:
+    body = _step(_LOAD, _ARGUMENTS + 8 * argument) + _step(_SET, bit, 0, 1)
+    body += _step(_RETURN, RET_ALLOW) + _step(_RETURN, otherwise)
+    return _step(_EQUAL, number, 0, len(body) // 8) + body
+
+
+def _limits_of_self(number: int, otherwise: int) -> bytes:
+    """prlimit64 of process 0, which is the caller."""
+    return _one_of(number, 0, (0,), otherwise)
+
+
+def build(machine: str, refused: int, extra: tuple[str, ...] = ()) -> bytes:
+    """The filter's program; `refused` answers what is on no list, `extra` names are allowed too."""
+    known = numbers(machine)
+    program = _step(_LOAD, _ARCH) + _step(_EQUAL, _ARCHITECTURES[machine], 1, 0) + _step(_RETURN, RET_KILL)
+    program += _step(_LOAD, _NUMBER)
+    if machine == "x86_64":
+        program += _step(_AT_LEAST, _X32, 0, 1) + _step(_RETURN, RET_KILL)
+    for name in (*ALLOWED, *WITH_SOCKET, *extra):
+        if name in known:
+            program += _answer(known[name], RET_ALLOW)
+    program += _has_bit(known["clone"], 0, CLONE_THREAD, refused)
+    program += _one_of(known["socketpair"], 0, (AF_UNIX,), refused)
+    program += _one_of(known["prctl"], 0, _PRCTLS, refused)
+    program += _limits_of_self(known["prlimit64"], refused)
+    if "ioctl" not in extra:
+        program += _one_of(known["ioctl"], 1, _IOCTLS, RET_ERRNO | errno.ENOTTY)
+    for name, number in QUIET.items():
+        if name in known and name not in extra:
+            program += _answer(known[name], RET_ERRNO | number)
+    return program + _step(_RETURN, refused)
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+
+
+def install(machine: str, program: bytes, listen: bool) -> int | None:
+    """Put the filter on this process for good; with `listen`, give the descriptor that hears of refusals."""
+    given = _Program(len(program) // 8, program)
+    flags = _NEW_LISTENER if listen else 0
+    found = syscall(numbers(machine)["seccomp"], _MODE_FILTER, flags, ctypes.byref(given))
+    return found if listen else None
+
+
+def heard(listener: int) -> int | None:
+    """The number of the call that a program waits in, if it still does."""
+    notice = bytearray(80)
+    try:
+        ioctl(listener, _RECEIVE, notice)
+    except OSError:
+        return None
+    return int(struct.unpack_from("<i", notice, 16)[0])
