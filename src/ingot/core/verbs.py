@@ -46,6 +46,7 @@ VERBS = {
     "annotate": "ingot.evaluate.people.verb:annotate",
     "judge": "ingot.evaluate.judge.verb:judge",
     "score": "ingot.evaluate.metrics.score:score",
+    "code": "ingot.evaluate.sandbox.verb:code",
     "guard": "ingot.guard.guard:guard",
     "serve": "ingot.serve.serve:serve",
     "import": "ingot.model.import_verb:import_model",

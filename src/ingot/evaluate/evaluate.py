@@ -30,6 +30,7 @@ from ingot.evaluate.cloze import task as cloze
 from ingot.evaluate.entrants import Entrant, baseline_index, common_window, open_entrants
 from ingot.evaluate.options import EvaluateOptions
 from ingot.evaluate.overview import flat_numbers, flat_units, overview
+from ingot.evaluate.sandbox.task import HUMANEVAL_TASK, MBPP_TASK
 from ingot.evaluate.task import Comparison, Task, dump_rows, parse_rows
 from ingot.infer.opened import open_model
 from ingot.model.place.wish import parse_place
@@ -40,6 +41,8 @@ TASKS: dict[str, Task] = {
     "wikitext": wikitext.TASK,
     "world": world.TASK,
     "cloze": cloze.TASK,
+    "humaneval": HUMANEVAL_TASK,
+    "mbpp": MBPP_TASK,
 }
 
 MODELS_NAME = "raw/models.json"

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import field_validator
 
 from ingot.core.options import Options, argument, option, references_listed, required
+from ingot.evaluate.sandbox.options import CodeOptions, SandboxOptions
 from ingot.infer.options import Weights
 
 
@@ -30,10 +31,13 @@ class EvaluateOptions(Options):
 
     models: list[str] = argument("model directories, each DIR or DIR+ADAPTER", min_length=1)
     tasks: list[str] = option(
-        ["perplexity"], "what to measure: perplexity, wikitext, world, cloze (comma-separated)", min_length=1
+        ["perplexity"],
+        "what to measure: perplexity, wikitext, world, cloze, humaneval, mbpp (comma-separated)",
+        min_length=1,
     )
     data: Path | None = option(
-        None, "text to measure perplexity on: a file, a directory, or a world (its held-out text)"
+        None,
+        "text to measure perplexity on: a file, a directory, or a world (its held-out text); or a benchmark's files",
     )
     heldout: bool = option(False, "of data, only the documents that the models' training held out")
     world: Path | None = option(None, "a world directory or a questions.jsonl (default: data, where that is a world)")
@@ -51,6 +55,8 @@ class EvaluateOptions(Options):
     place: str = option("cpu", "where to run: cpu, cuda, cuda:1, 2xcuda, auto, or sizes such as cuda=8GiB,cpu=4GiB")
     run: RunOptions = option(RunOptions(), "how the models run")
     cloze: ClozeOptions = option(ClozeOptions(), "what task cloze asks")
+    code: CodeOptions = option(CodeOptions(), "how tasks humaneval and mbpp have programs written")
+    sandbox: SandboxOptions = option(SandboxOptions(), "the walls around programs")
 
     @field_validator("tasks", mode="before")
     @classmethod

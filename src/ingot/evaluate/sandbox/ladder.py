@@ -1,7 +1,7 @@
 """How well programs are kept in here: each mechanism by name, and the rung that they make together.
 
-    full     namespaces of its own for users, files, processes, network and IPC, a root with Python alone, and the filter
-             of system calls
+    full     namespaces of its own for users, files, processes, network and IPC, a root with Python alone, and the
+             filter of system calls
     partial  the filter, and either that root or Landlock; the kernel or a container refused some of the rest
     none     less than that; nothing runs unless it is asked for by name
 

@@ -17,7 +17,7 @@ from ingot.core.errors import fail
 from ingot.evaluate.sandbox.ladder import Protection
 from ingot.evaluate.sandbox.probes import PROBES
 from ingot.evaluate.sandbox.program import Limits, Outcome, Program
-from ingot.evaluate.sandbox.worker import Worker, WorkerLost
+from ingot.evaluate.sandbox.worker import Worker, WorkerLostError
 
 
 class Pool:
@@ -46,7 +46,7 @@ class Pool:
     def _started(self, core: int) -> Worker:
         try:
             return Worker(core, self.limits, self.without)
-        except WorkerLost as lost:
+        except WorkerLostError as lost:
             raise fail("sandbox-broken", reason=lost) from None
 
     def _proven(self, unprotected: bool) -> Protection:
@@ -69,7 +69,7 @@ class Pool:
         try:
             worker.send(program)
             return worker.receive()
-        except WorkerLost as lost:
+        except WorkerLostError as lost:
             raise fail("sandbox-broken", reason=lost) from None
 
     def run(self, programs: Iterable[Program]) -> Iterator[Outcome]:
@@ -97,7 +97,7 @@ class Pool:
         try:
             worker.send(program)
             return worker
-        except WorkerLost:
+        except WorkerLostError:
             fresh = self._replaced(worker)
             fresh.send(program)
             return fresh
@@ -113,7 +113,7 @@ class Pool:
             try:
                 done[number] = worker.receive()
                 idle.append(worker)
-            except WorkerLost as lost:
+            except WorkerLostError as lost:
                 fresh = self._replaced(worker)
                 if tries == 1:
                     running[self._give(fresh, program)] = (number, program, 2)
@@ -136,7 +136,9 @@ class Pool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import socket
@@ -26,7 +27,7 @@ SCRATCH_BYTES = 32 << 20
 OVERHEAD = 64
 
 
-class WorkerLost(Exception):
+class WorkerLostError(Exception):
     """The worker ended, or its checker failed, in the middle of a job."""
 
 
@@ -47,7 +48,7 @@ class Worker:
 
     def _start(self) -> None:
         self.channel, theirs = socket.socketpair()
-        config = channel.json.dumps(
+        config = json.dumps(
             {"folders": python_folders(), "scratch": str(self.scratch), "scratch_bytes": SCRATCH_BYTES,
              "without": self.without, "core": self.core}
         )  # fmt: skip
@@ -55,7 +56,7 @@ class Worker:
         with theirs:
             self.process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", start, config],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env=ENVIRONMENT,
@@ -77,16 +78,16 @@ class Worker:
             self.mechanisms["cgroup"] = error.strerror or str(error)
 
     def send(self, program: Program) -> None:
-        """Give it a job. Raises WorkerLost."""
+        """Give it a job. Raises WorkerLostError."""
         job = {"source": program.source, "tests": program.tests, "entries": list(program.entries),
                "trusted": program.trusted, "limits": self.limits.of(program)}  # fmt: skip
         try:
             channel.send_json(self.channel.fileno(), job)
         except OSError as error:
-            raise WorkerLost(str(error)) from None
+            raise WorkerLostError(str(error)) from None
 
     def receive(self) -> Outcome:
-        """What came of the job. Raises WorkerLost."""
+        """What came of the job. Raises WorkerLostError."""
         found = self._receive()
         self.mechanisms |= found.pop("stands")
         return Outcome(**found)
@@ -95,9 +96,9 @@ class Worker:
         try:
             found: dict[str, Any] = channel.receive_json(self.channel.fileno())
         except (EOFError, OSError) as error:
-            raise WorkerLost(str(error)) from None
+            raise WorkerLostError(str(error)) from None
         if "failed" in found:
-            raise WorkerLost(found["failed"])
+            raise WorkerLostError(found["failed"])
         return found
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import json
 import math
 import os
 import random
@@ -52,12 +53,14 @@ def lock(limits: dict[str, Any], without: list[str], scratch: str, folders: Sequ
 def _filter(found: walls.Walls, machine: str) -> int:
     """With a listener where the kernel has one, else deadly."""
     try:
-        listener = filter.install(machine, filter.build(machine, filter.RET_NOTIFY), True)
+        listener = filter.install(machine, filter.build(machine, filter.RET_NOTIFY, ()), True)
         found["seccomp"] = found["listener"] = None
         return -1 if listener is None else listener
     except OSError as error:
         found["listener"] = str(error.strerror)
-    walls.attempt(found, "seccomp", lambda: filter.install(machine, filter.build(machine, filter.RET_KILL), False), [])
+    walls.attempt(
+        found, "seccomp", lambda: filter.install(machine, filter.build(machine, filter.RET_KILL, ()), False), []
+    )
     return -1
 
 
@@ -79,7 +82,7 @@ def _limit(limits: dict[str, Any]) -> None:
 def announce(found: walls.Walls, listener: int) -> None:
     """Tell the checker what stands, and hand it the listener."""
     with socket.socket(fileno=os.dup(CHANNEL)) as wire:
-        body = channel.json.dumps(found).encode()
+        body = json.dumps(found).encode()
         files = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [listener]))] if listener >= 0 else []
         wire.sendmsg([channel.LENGTH.pack(len(body)) + body], files)
     if listener >= 0:

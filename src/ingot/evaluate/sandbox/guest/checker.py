@@ -18,11 +18,19 @@ from typing import Any
 from . import candidate, channel, filter, kernel, walls
 from .remote import CandidateError, NoSuchName, ask, run_tests
 from .session import Ended, Session
+from .syscalls import numbers
 
 HOST = 0
 """The descriptor that leads to ingot: a worker's standard input."""
 EXTRA = ("kill", "ioctl")
 """What a checker may call and a candidate may not."""
+
+
+def warm() -> None:
+    """What every job needs and no job changes, made before any is forked."""
+    if walls.machine_is_known():
+        for refused, extra in ((filter.RET_NOTIFY, ()), (filter.RET_KILL, ()), (filter.RET_KILL, EXTRA)):
+            filter.build(kernel.machine(), refused, extra)
 
 
 def check(standing: walls.Walls, config: dict[str, Any]) -> None:
@@ -31,7 +39,7 @@ def check(standing: walls.Walls, config: dict[str, Any]) -> None:
         scratch = _scratch(standing, config)
         session = _start(standing, config, scratch)
         job = channel.receive_json(HOST)
-        channel.send(session.wire.fileno(), channel.json.dumps([job["limits"], config["without"], scratch]).encode())
+        channel.send_json(session.wire.fileno(), [job["limits"], config["without"], scratch])
         session.limits = job["limits"]
         stands = standing | session.set_up()
         _lock_self(stands, job["limits"])
@@ -94,7 +102,7 @@ def _lock_self(standing: walls.Walls, limits: dict[str, Any]) -> None:
         resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     if standing.get("capabilities") is None:
-        kernel.drop_capabilities(walls.numbers(kernel.machine()))
+        kernel.drop_capabilities(numbers(kernel.machine()))
     if standing.get("no_new_privs") is None:
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     if standing.get("seccomp") is None:

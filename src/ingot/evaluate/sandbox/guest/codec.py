@@ -33,6 +33,13 @@ class Handle:
     kind: str
 
 
+TYPES: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (bool, int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset, dict, range, object,
+                 type, type(None))
+}  # fmt: skip
+"""Types that are the same on both sides."""
+
 Keep = Callable[[Any], Handle]
 """What becomes of a value that is not plain."""
 
@@ -49,8 +56,7 @@ def encode(value: Any, keep: Keep) -> bytes:
 def _write(out: bytearray, value: Any, keep: Keep, depth: int) -> None:
     kind = next((kind for kind in type(value).__mro__ if kind in _WRITERS), None)
     if kind is None or depth > MAX_DEPTH or len(out) > MAX_BYTES:
-        value = value if isinstance(value, Handle) else keep(value)
-        _sized(out, b"h", f"{value.number} {int(value.truth)} {value.kind}".encode("utf-8", "replace"))
+        _write_handle(out, value if isinstance(value, Handle) else keep(value))
     else:
         _WRITERS[kind](out, value, keep, depth + 1)
 
@@ -82,6 +88,19 @@ def _text(value: str) -> bytes:
     return str.encode(value, "utf-8", "surrogatepass")
 
 
+def _write_type(out: bytearray, value: type, keep: Keep, depth: int) -> None:
+    """A built-in type is its name; a program's own class stays where it is."""
+    name = type.__dict__["__name__"].__get__(value)
+    if TYPES.get(name) is value:
+        _sized(out, b"y", name.encode())
+    else:
+        _write_handle(out, keep(value))
+
+
+def _write_handle(out: bytearray, handle: Handle) -> None:
+    _sized(out, b"h", f"{handle.number} {int(handle.truth)} {handle.kind}".encode("utf-8", "replace"))
+
+
 def _write_complex(out: bytearray, value: complex, keep: Keep, depth: int) -> None:
     out += b"c" + _FLOAT.pack(value.real) + _FLOAT.pack(value.imag)
 
@@ -104,6 +123,7 @@ _WRITERS: dict[type, Callable[[bytearray, Any, Keep, int], None]] = {
     frozenset: _write_many(b"Z", frozenset.__iter__),
     deque: _write_many(b"q", deque.__iter__),
     dict: _write_many(b"d", _flat),
+    type: _write_type,
 }
 
 
@@ -121,6 +141,7 @@ _SIZED: dict[bytes, Callable[[bytes], Any]] = {
     b"b": bytes,
     b"B": bytearray,
     b"D": lambda body: Decimal(body.decode()),
+    b"y": lambda body: TYPES[body.decode()],
 }
 _PLAIN = {b"N": None, b"T": True, b"F": False}
 
@@ -135,7 +156,7 @@ class Decoder:
         """The whole message. Raises ValueError for anything but one value."""
         try:
             found = self._value(0)
-        except (TypeError, ArithmeticError, struct.error, RecursionError, OverflowError) as error:
+        except (TypeError, KeyError, ArithmeticError, struct.error, RecursionError) as error:
             raise ValueError(f"malformed message: {error}") from None
         if self.at != len(self.data):
             raise ValueError("malformed message: more than one value")

@@ -12,23 +12,29 @@ import ctypes
 import errno
 import struct
 from fcntl import ioctl
+from functools import cache
 
 from .kernel import syscall
 from .syscalls import numbers
 
-ALLOWED = """
-access alarm arch_prctl brk chdir chmod clock_getres clock_gettime clock_nanosleep close close_range copy_file_range
-creat dup dup2 dup3 epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_wait eventfd eventfd2 exit exit_group
-faccessat faccessat2 fadvise64 fallocate fchdir fchmod fchmodat fcntl fdatasync flock fstat fstatfs fsync ftruncate
-futex getcwd getdents getdents64 getegid geteuid getgid getgroups getitimer getpgid getpgrp getpid getppid getpriority
-getrandom getresgid getresuid getrlimit getrusage get_robust_list getsid gettid gettimeofday getuid link linkat lseek
-lstat madvise membarrier mincore mkdir mkdirat mmap mprotect mremap msync munmap nanosleep newfstatat open openat pause
-pipe pipe2 poll ppoll pread64 preadv pselect6 pwrite64 pwritev read readlink readlinkat readv rename renameat renameat2
-restart_syscall rmdir rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigreturn rt_sigsuspend rt_sigtimedwait
-sched_getaffinity sched_getparam sched_getscheduler sched_yield select sendfile setitimer set_robust_list
-set_tid_address sigaltstack stat statfs statx symlink symlinkat sysinfo tgkill time times truncate umask uname unlink
-unlinkat utime utimensat utimes wait4 waitid write writev
-""".split()
+ALLOWED = (
+    "access", "alarm", "arch_prctl", "brk", "chdir", "chmod", "clock_getres", "clock_gettime", "clock_nanosleep",
+    "close", "close_range", "copy_file_range", "creat", "dup", "dup2", "dup3", "epoll_create", "epoll_create1",
+    "epoll_ctl", "epoll_pwait", "epoll_wait", "eventfd", "eventfd2", "exit", "exit_group", "faccessat",
+    "faccessat2", "fadvise64", "fallocate", "fchdir", "fchmod", "fchmodat", "fcntl", "fdatasync", "flock", "fstat",
+    "fstatfs", "fsync", "ftruncate", "futex", "getcwd", "getdents", "getdents64", "getegid", "geteuid", "getgid",
+    "getgroups", "getitimer", "getpgid", "getpgrp", "getpid", "getppid", "getpriority", "getrandom", "getresgid",
+    "getresuid", "getrlimit", "getrusage", "get_robust_list", "getsid", "gettid", "gettimeofday", "getuid", "link",
+    "linkat", "lseek", "lstat", "madvise", "membarrier", "mincore", "mkdir", "mkdirat", "mmap", "mprotect",
+    "mremap", "msync", "munmap", "nanosleep", "newfstatat", "open", "openat", "pause", "pipe", "pipe2", "poll",
+    "ppoll", "pread64", "preadv", "pselect6", "pwrite64", "pwritev", "read", "readlink", "readlinkat", "readv",
+    "rename", "renameat", "renameat2", "restart_syscall", "rmdir", "rseq", "rt_sigaction", "rt_sigpending",
+    "rt_sigprocmask", "rt_sigreturn", "rt_sigsuspend", "rt_sigtimedwait", "sched_getaffinity", "sched_getparam",
+    "sched_getscheduler", "sched_yield", "select", "sendfile", "setitimer", "set_robust_list", "set_tid_address",
+    "sigaltstack", "stat", "statfs", "statx", "symlink", "symlinkat", "sysinfo", "tgkill", "time", "times",
+    "truncate", "umask", "uname", "unlink", "unlinkat", "utime", "utimensat", "utimes", "wait4", "waitid", "write",
+    "writev",
+)  # fmt: skip
 WITH_SOCKET = ["sendto", "recvfrom", "sendmsg", "recvmsg", "shutdown", "getsockopt", "setsockopt", "getsockname"]
 """On a pair of sockets that the program made itself, or the one to its checker."""
 
@@ -87,6 +93,7 @@ def _limits_of_self(number: int, otherwise: int) -> bytes:
     return _one_of(number, 0, (0,), otherwise)
 
 
+@cache
 def build(machine: str, refused: int, extra: tuple[str, ...] = ()) -> bytes:
     """The filter's program; `refused` answers what is on no list, `extra` names are allowed too."""
     known = numbers(machine)

@@ -18,13 +18,16 @@ from typing import Any
 
 from . import channel, checker, kernel, walls
 
-PRELOADED = """
-abc array ast asyncio base64 binascii bisect bz2 calendar cmath collections.abc contextlib copy copyreg csv ctypes
-dataclasses datetime decimal difflib enum fractions functools hashlib heapq hmac inspect io itertools json keyword
-logging lzma math mmap numbers operator pathlib pickle pprint queue random re resource secrets select shlex shutil
-sqlite3 ssl statistics string struct subprocess tempfile textwrap threading time timeit traceback types typing
-unicodedata unittest urllib.parse uuid warnings weakref xml.etree.ElementTree zipfile zlib zoneinfo
-""".split()
+PRELOADED = (
+    "abc", "array", "ast", "asyncio", "base64", "binascii", "bisect", "bz2", "calendar", "cmath", "collections.abc",
+    "contextlib", "copy", "copyreg", "csv", "ctypes", "dataclasses", "datetime", "decimal", "difflib", "enum",
+    "fractions", "functools", "hashlib", "heapq", "hmac", "inspect", "io", "itertools", "json", "keyword",
+    "logging", "lzma", "math", "mmap", "numbers", "operator", "pathlib", "pickle", "pprint", "queue", "random",
+    "re", "resource", "secrets", "select", "shlex", "shutil", "sqlite3", "ssl", "statistics", "string", "struct",
+    "subprocess", "tempfile", "textwrap", "threading", "time", "timeit", "traceback", "types", "typing",
+    "unicodedata", "unittest", "urllib.parse", "uuid", "warnings", "weakref", "xml.etree.ElementTree", "zipfile",
+    "zlib", "zoneinfo",
+)  # fmt: skip
 """What programs like to import, with those whose system libraries are not inside the walls."""
 
 
@@ -103,6 +106,7 @@ def _as_first_process() -> None:
 def _serve(standing: walls.Walls, config: dict[str, Any]) -> None:
     """A checker for every job, until the host closes the channel."""
     os.environ.clear()
+    checker.warm()
     gc.collect()
     gc.freeze()
     with socket.socket(fileno=os.dup(checker.HOST)) as host:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+from functools import cache
 
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS = 0x00020000, 0x02000000, 0x04000000
 CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x08000000, 0x10000000, 0x20000000, 0x40000000
@@ -60,9 +61,16 @@ def pivot_root_here(numbers: dict[str, int]) -> None:
     os.chdir("/")
 
 
+def set_host_name(numbers: dict[str, int], name: bytes) -> None:
+    """sethostname(2)."""
+    syscall(numbers["sethostname"], ctypes.c_char_p(name), len(name))
+
+
 def prctl(option: int, value: int = 0) -> int:
     """prctl(2) with one argument."""
-    return _checked(_libc.prctl(ctypes.c_int(option), *(ctypes.c_ulong(v) for v in (value, 0, 0, 0))), f"prctl {option}")
+    return _checked(
+        _libc.prctl(ctypes.c_int(option), *(ctypes.c_ulong(v) for v in (value, 0, 0, 0))), f"prctl {option}"
+    )
 
 
 def set_capabilities(numbers: dict[str, int], permitted: int) -> None:
@@ -92,6 +100,7 @@ def drop_capabilities(numbers: dict[str, int]) -> None:
     set_capabilities(numbers, 0)
 
 
+@cache
 def machine() -> str:
     """The name of this machine's architecture."""
     return platform.machine()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import json
 import os
 import select
 import signal
@@ -70,7 +71,7 @@ class Session:
             self.listener = files[0]
             self.poll.register(self.listener, select.POLLIN)
         self.wire.setblocking(False)
-        found: dict[str, Any] = channel.json.loads(data)
+        found: dict[str, Any] = json.loads(data)
         return found
 
     def _received(self) -> tuple[bytes, list[int]]:

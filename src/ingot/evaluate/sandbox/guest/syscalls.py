@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 _TABLE = """
 _sysctl:156: accept:43:202 accept4:288:242 access:21: acct:163:89 add_key:248:217 adjtimex:159:171 afs_syscall:183:
 alarm:37: arch_prctl:158: bind:49:200 bpf:321:280 brk:12:214 capget:125:90 capset:126:91 chdir:80:49 chmod:90:
@@ -67,6 +69,7 @@ vmsplice:278:75 vserver:236: wait4:61:260 waitid:247:95 write:1:64 writev:20:66
 MACHINES = ("x86_64", "aarch64")
 
 
+@cache
 def numbers(machine: str) -> dict[str, int]:
     """{name: number} of a machine of MACHINES."""
     column = 1 + MACHINES.index(machine)

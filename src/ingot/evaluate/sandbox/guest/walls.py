@@ -57,8 +57,7 @@ def namespaces(walls: Walls, without: list[str], map_user: Callable[[], None]) -
     for name, flag in NAMESPACES.items():
         attempt(walls, name, lambda flag=flag: kernel.unshare(flag), without)  # type: ignore[misc]
     if walls["uts"] is None:
-        os_name = b"sandbox"
-        kernel.syscall(numbers(kernel.machine())["sethostname"], kernel.ctypes.c_char_p(os_name), len(os_name))
+        kernel.set_host_name(numbers(kernel.machine()), b"sandbox")
 
 
 def own_root(walls: Walls, without: list[str], folders: list[str]) -> None:
