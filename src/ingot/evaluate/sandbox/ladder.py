@@ -17,10 +17,13 @@ from typing import Literal
 Level = Literal["full", "partial", "none"]
 
 MECHANISMS = (
-    "user", "mount", "root", "pid", "net", "ipc", "uts", "capabilities", "no_new_privs", "seccomp", "listener",
-    "landlock", "rlimits", "cgroup", "addresses",
+    "user", "mount", "root", "pid", "net", "ipc", "uts", "not_root", "capabilities", "no_new_privs", "seccomp",
+    "listener", "landlock", "rlimits", "cgroup", "addresses",
 )  # fmt: skip
-FULL = {"user", "mount", "root", "pid", "net", "ipc", "uts", "capabilities", "no_new_privs", "seccomp", "rlimits"}
+FULL = {
+    "user", "mount", "root", "pid", "net", "ipc", "uts", "not_root", "capabilities", "no_new_privs", "seccomp",
+    "rlimits",
+}  # fmt: skip
 BASE = {"capabilities", "no_new_privs", "seccomp", "rlimits"}
 
 

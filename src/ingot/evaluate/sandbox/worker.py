@@ -55,7 +55,7 @@ class Worker:
         start = START.format(folder=str(Path(channel.__file__).parent.parent))
         with theirs:
             self.process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", start, config],
+                [sys.executable, "-s", "-P", "-S", "-B", "-X", "utf8", "-c", start, config],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -53,13 +53,16 @@ def lock(limits: dict[str, Any], without: list[str], scratch: str, folders: Sequ
 def _filter(found: walls.Walls, machine: str) -> int:
     """With a listener where the kernel has one, else deadly."""
     try:
-        listener = filter.install(machine, filter.build(machine, filter.RET_NOTIFY, ()), True)
+        listener = filter.install(machine, filter.build(machine, filter.RET_NOTIFY, os.getpid()), True)
         found["seccomp"] = found["listener"] = None
         return -1 if listener is None else listener
     except OSError as error:
         found["listener"] = str(error.strerror)
     walls.attempt(
-        found, "seccomp", lambda: filter.install(machine, filter.build(machine, filter.RET_KILL, ()), False), []
+        found,
+        "seccomp",
+        lambda: filter.install(machine, filter.build(machine, filter.RET_KILL, os.getpid()), False),
+        [],
     )
     return -1
 

@@ -24,13 +24,16 @@ HOST = 0
 """The descriptor that leads to ingot: a worker's standard input."""
 EXTRA = ("kill", "ioctl")
 """What a checker may call and a candidate may not."""
+FIRST = 1
+"""The number of a process in a namespace of its own."""
 
 
 def warm() -> None:
     """What every job needs and no job changes, made before any is forked."""
     if walls.machine_is_known():
-        for refused, extra in ((filter.RET_NOTIFY, ()), (filter.RET_KILL, ()), (filter.RET_KILL, EXTRA)):
-            filter.build(kernel.machine(), refused, extra)
+        filter.build(kernel.machine(), filter.RET_NOTIFY, FIRST)
+        filter.build(kernel.machine(), filter.RET_KILL, FIRST)
+        filter.build(kernel.machine(), filter.RET_KILL, FIRST, EXTRA)
 
 
 def check(standing: walls.Walls, config: dict[str, Any]) -> None:
@@ -106,7 +109,7 @@ def _lock_self(standing: walls.Walls, limits: dict[str, Any]) -> None:
     if standing.get("no_new_privs") is None:
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     if standing.get("seccomp") is None:
-        filter.install(kernel.machine(), filter.build(kernel.machine(), filter.RET_KILL, EXTRA), False)
+        filter.install(kernel.machine(), filter.build(kernel.machine(), filter.RET_KILL, FIRST, EXTRA), False)
 
 
 def _verdict(session: Session, job: dict[str, Any]) -> tuple[str, str]:

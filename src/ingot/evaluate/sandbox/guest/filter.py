@@ -21,7 +21,7 @@ ALLOWED = (
     "access", "alarm", "arch_prctl", "brk", "chdir", "chmod", "clock_getres", "clock_gettime", "clock_nanosleep",
     "close", "close_range", "copy_file_range", "creat", "dup", "dup2", "dup3", "epoll_create", "epoll_create1",
     "epoll_ctl", "epoll_pwait", "epoll_wait", "eventfd", "eventfd2", "exit", "exit_group", "faccessat",
-    "faccessat2", "fadvise64", "fallocate", "fchdir", "fchmod", "fchmodat", "fcntl", "fdatasync", "flock", "fstat",
+    "faccessat2", "fadvise64", "fallocate", "fchdir", "fchmod", "fchmodat", "fdatasync", "flock", "fstat",
     "fstatfs", "fsync", "ftruncate", "futex", "getcwd", "getdents", "getdents64", "getegid", "geteuid", "getgid",
     "getgroups", "getitimer", "getpgid", "getpgrp", "getpid", "getppid", "getpriority", "getrandom", "getresgid",
     "getresuid", "getrlimit", "getrusage", "get_robust_list", "getsid", "gettid", "gettimeofday", "getuid", "link",
@@ -31,7 +31,7 @@ ALLOWED = (
     "rename", "renameat", "renameat2", "restart_syscall", "rmdir", "rseq", "rt_sigaction", "rt_sigpending",
     "rt_sigprocmask", "rt_sigreturn", "rt_sigsuspend", "rt_sigtimedwait", "sched_getaffinity", "sched_getparam",
     "sched_getscheduler", "sched_yield", "select", "sendfile", "setitimer", "set_robust_list", "set_tid_address",
-    "sigaltstack", "stat", "statfs", "statx", "symlink", "symlinkat", "sysinfo", "tgkill", "time", "times",
+    "sigaltstack", "stat", "statfs", "statx", "symlink", "symlinkat", "sysinfo", "time", "times",
     "truncate", "umask", "uname", "unlink", "unlinkat", "utime", "utimensat", "utimes", "wait4", "waitid", "write",
     "writev",
 )  # fmt: skip
@@ -48,9 +48,10 @@ QUIET = {
 }  # fmt: skip
 
 CLONE_THREAD, AF_UNIX = 0x00010000, 1
-_THREAD_NEEDS = ("clone", CLONE_THREAD)
 _IOCTLS = (0x5401, 0x5421, 0x5450, 0x5451, 0x541B)
 """TCGETS, FIONBIO, FIONCLEX, FIOCLEX, FIONREAD."""
+_FCNTLS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1031, 1032)
+"""Copies of descriptors, their flags, locks, a pipe's size; not whom to signal about them."""
 _PRCTLS = (15, 16, 0x53564D41)
 """Name a thread, ask for its name, name a piece of memory."""
 
@@ -94,8 +95,9 @@ def _limits_of_self(number: int, otherwise: int) -> bytes:
 
 
 @cache
-def build(machine: str, refused: int, extra: tuple[str, ...] = ()) -> bytes:
-    """The filter's program; `refused` answers what is on no list, `extra` names are allowed too."""
+def build(machine: str, refused: int, own: int, extra: tuple[str, ...] = ()) -> bytes:
+    """The filter's program; `refused` answers what is on no list, `extra` names are allowed too. `own`: the number of
+    the process it is for, which may signal its own threads, to crash for example."""
     known = numbers(machine)
     program = _step(_LOAD, _ARCH) + _step(_EQUAL, _ARCHITECTURES[machine], 1, 0) + _step(_RETURN, RET_KILL)
     program += _step(_LOAD, _NUMBER)
@@ -106,6 +108,8 @@ def build(machine: str, refused: int, extra: tuple[str, ...] = ()) -> bytes:
             program += _answer(known[name], RET_ALLOW)
     program += _has_bit(known["clone"], 0, CLONE_THREAD, refused)
     program += _one_of(known["socketpair"], 0, (AF_UNIX,), refused)
+    program += _one_of(known["tgkill"], 0, (own,), refused)
+    program += _one_of(known["fcntl"], 1, _FCNTLS, refused)
     program += _one_of(known["prctl"], 0, _PRCTLS, refused)
     program += _limits_of_self(known["prlimit64"], refused)
     if "ioctl" not in extra:

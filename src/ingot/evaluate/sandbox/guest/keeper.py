@@ -1,6 +1,6 @@
 """A worker: builds the walls once, then forks a fresh checker for every job from a warm, clean Python.
 
-Started as `python -I -S -c 'from guest.keeper import main; main()' CONFIG`, with the host's channel as its input.
+Started as `python -s -P -S -c 'from guest.keeper import main; main()' CONFIG`, with the host's channel as its input.
 It never reads a job, so nothing of one program, its tests or its answers is in the memory that the next is forked from.
 """
 
@@ -75,8 +75,7 @@ def _inside(config: dict[str, Any], outside: socket.socket, walls_: walls.Walls)
         if walls_["pid"] is None:
             _as_first_process()
         walls.own_root(walls_, config["without"], config["folders"])
-        if os.geteuid() == 0:
-            walls.become_nobody(walls_["user"] is None)
+        walls.leave_root(walls_, config["folders"], config["without"])
         _serve(walls_, config)
     except BaseException as error:
         with contextlib.suppress(OSError):

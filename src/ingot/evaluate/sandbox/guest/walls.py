@@ -105,8 +105,25 @@ def fresh_scratch(size: int) -> None:
     kernel.mount("tmpfs", SCRATCH, "tmpfs", flags, f"size={size},nr_inodes=2k,mode=700")
 
 
-def become_nobody(keep_capabilities: bool) -> None:
-    """Root no more; inside a user namespace the rights over it are kept."""
+def leave_root(walls: Walls, folders: list[str], without: list[str]) -> None:
+    """Root becomes nobody, unless nobody could not read Python's library, which lies in a closed folder as it is."""
+    walls["not_root"] = None
+    if os.geteuid() == 0:
+        if "not_root" in without:
+            walls["not_root"] = "left out on request"
+        elif walls["root"] is not None and not all(map(_open_to_all, folders)):
+            walls["not_root"] = "Python's library can be read by root alone"
+        else:
+            _become_nobody(walls["user"] is None)
+
+
+def _open_to_all(folder: str) -> bool:
+    parts = [folder, *(folder[:at] for at in range(1, len(folder)) if folder[at] == "/")]
+    return all(os.stat(part).st_mode & 0o1 for part in parts)
+
+
+def _become_nobody(keep_capabilities: bool) -> None:
+    """Inside a user namespace the rights over it are kept."""
     machine = numbers(kernel.machine())
     had = kernel.permitted_capabilities(machine)
     os.setgroups([])
