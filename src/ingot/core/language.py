@@ -44,12 +44,12 @@ def catalog() -> dict[str, dict[str, str]]:
     return sentences
 
 
-def text(code: str, **details: object) -> str:
+def text(code: str, /, **details: object) -> str:
     """The sentence `code` in the user's language, its fields filled."""
     return sentence(code, language(), **details)
 
 
-def sentence(code: str, language: str, **details: object) -> str:
+def sentence(code: str, /, language: str, **details: object) -> str:
     """The sentence `code` in a given language ("en" or "zh"), its fields filled."""
     return catalog()[code][language].format(**details)
 

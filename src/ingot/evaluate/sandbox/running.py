@@ -34,12 +34,11 @@ def tell_protection(protection: Protection) -> None:
     )
 
 
-def calibrated(problems: Sequence[Problem], options: SandboxOptions) -> list[Problem]:
+def calibrated(pool: Pool, problems: Sequence[Problem]) -> list[Problem]:
     """Each problem with the limit that its reference solution's time here makes, and that solution's own verdict: one
     that fails says that the tests, or this machine, are at fault."""
-    with open_pool(options) as pool:
-        tell_protection(pool.protection)
-        outcomes = _run(pool, [replace(p.program(p.reference), cpu=60.0) for p in problems])
+    tell_protection(pool.protection)
+    outcomes = _run(pool, [replace(p.program(p.reference), cpu=60.0) for p in problems])
     found = [
         replace(problem, cpu=limit_for(outcome.cpu), reference_verdict=outcome.verdict)
         for problem, outcome in zip(problems, outcomes, strict=True)
@@ -60,7 +59,7 @@ def _run(pool: Pool, programs: Sequence[Program]) -> list[Outcome]:
     return outcomes
 
 
-def rows_of(problems: Sequence[Problem], written: Sequence[Sequence[Row]], options: SandboxOptions) -> list[Row]:
+def rows_of(pool: Pool, problems: Sequence[Problem], written: Sequence[Sequence[Row]]) -> list[Row]:
     """One row a problem. `written`: for each, what was written: `completion`, or `solution` for a whole program."""
     programs = [
         replace(problem.program(""), source=one["solution"])
@@ -69,10 +68,8 @@ def rows_of(problems: Sequence[Problem], written: Sequence[Sequence[Row]], optio
         for problem, found in zip(problems, written, strict=True)
         for one in found
     ]
-    with open_pool(options) as pool:
-        outcomes = iter(_run(pool, programs))
-        kept = {"level": pool.protection.level, "standing": pool.protection.standing,
-                "missing": pool.protection.missing}  # fmt: skip
+    outcomes = iter(_run(pool, programs))
+    kept = {"level": pool.protection.level, "standing": pool.protection.standing, "missing": pool.protection.missing}
     return [
         {
             "id": problem.id,

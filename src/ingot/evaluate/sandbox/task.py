@@ -16,7 +16,7 @@ from ingot.evaluate.options import EvaluateOptions
 from ingot.evaluate.sandbox.asking import Answer, keep, style_of, write_answers
 from ingot.evaluate.sandbox.page import score
 from ingot.evaluate.sandbox.problems import HUMANEVAL, MBPP, Problem, read_problems
-from ingot.evaluate.sandbox.running import calibrated, rows_of
+from ingot.evaluate.sandbox.running import calibrated, open_pool, rows_of
 from ingot.evaluate.subset import stratified
 from ingot.evaluate.task import Row, Task
 
@@ -25,7 +25,8 @@ def prepare(task: str, options: EvaluateOptions) -> list[Problem]:
     """The problems with their limits; a seeded sample of them where `limit` says so."""
     problems = read_problems(task, options.data)
     chosen = stratified(problems, options.limit, options.seed, lambda problem: task, lambda problem: problem.id)
-    return calibrated(chosen, options.sandbox)
+    with open_pool(options.sandbox) as pool:
+        return calibrated(pool, chosen)
 
 
 def measure(task: str, model: LanguageModel, problems: Sequence[Problem], options: EvaluateOptions) -> list[Row]:
@@ -34,7 +35,8 @@ def measure(task: str, model: LanguageModel, problems: Sequence[Problem], option
     kept = options.out.with_name(f"{options.out.name}.{task}-{model.name}.samples.jsonl")
     keep(kept, problems, answers)
     try:
-        rows = rows_of(problems, [[_row(answer) for answer in found] for found in answers], options.sandbox)
+        with open_pool(options.sandbox) as pool:
+            rows = rows_of(pool, problems, [[_row(answer) for answer in found] for found in answers])
     except BaseException:
         warn("sandbox-kept", path=kept)
         raise

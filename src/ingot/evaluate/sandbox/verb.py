@@ -23,7 +23,7 @@ from ingot.evaluate.entrants import Entrant
 from ingot.evaluate.sandbox.options import Counts, SandboxOptions
 from ingot.evaluate.sandbox.page import score
 from ingot.evaluate.sandbox.problems import Problem, read_problems
-from ingot.evaluate.sandbox.running import calibrated, rows_of
+from ingot.evaluate.sandbox.running import calibrated, open_pool, rows_of
 from ingot.evaluate.task import Comparison, Row, dump_rows
 
 
@@ -52,11 +52,11 @@ def code(options: CodeVerbOptions) -> Report:
     written = [read_samples(path, problems, options) for path in paths]
     asked = [n for n in range(len(problems)) if any(found[n] for found in written)]
     _check_same(paths, written, problems, asked)
-    problems = calibrated([problems[n] for n in asked], options.sandbox)
+    with open_pool(options.sandbox) as pool:
+        chosen = calibrated(pool, [problems[n] for n in asked])
+        rows = [rows_of(pool, chosen, [found[n] for n in asked]) for found in written]
     extra = {"task": options.task, "k": options.k}
-    rows = [
-        [{**row, **extra} for row in rows_of(problems, [found[n] for n in asked], options.sandbox)] for found in written
-    ]
+    rows = [[{**row, **extra} for row in found] for found in rows]
     entrants = [
         Entrant(name, str(path), path_digest(path), path.stat().st_size, "", 0)
         for name, path in zip(unique_names([path.name.split(".")[0] for path in paths]), paths, strict=True)
