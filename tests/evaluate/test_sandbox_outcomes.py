@@ -207,9 +207,9 @@ def test_a_starved_program_is_not_a_sleeping_one() -> None:
     assert overtime(cpu=1.0, wall=4.0, limit=4.0) is None  # a quarter of a processor
     assert overtime(cpu=3.9, wall=15.6, limit=4.0) is None
     assert overtime(cpu=4.0, wall=16.0, limit=4.0) == "4 s on the processor"
-    assert overtime(cpu=0.1, wall=4.0, limit=4.0) == "asleep for 4 s"
-    assert overtime(cpu=3.9, wall=38.9, limit=4.0) is None
-    assert overtime(cpu=3.999, wall=40.0, limit=4.0) == "asleep for 4 s"  # no program lasts longer
+    assert overtime(cpu=0.05, wall=4.0, limit=4.0) == "asleep for 4 s"
+    assert overtime(cpu=3.9, wall=194.0, limit=4.0) is None
+    assert overtime(cpu=3.999, wall=200.0, limit=4.0) == "asleep for 4 s"  # no program lasts longer
 
 
 def test_without_walls_nothing_runs() -> None:

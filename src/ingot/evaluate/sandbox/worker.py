@@ -21,7 +21,7 @@ from ingot.evaluate.sandbox.guest import channel
 from ingot.evaluate.sandbox.program import Limits, Outcome, Program
 
 START = "import sys; sys.path.insert(0, {folder!r}); from guest.keeper import main; main()"
-ENVIRONMENT = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "TZ": "UTC", "PYTHONUTF8": "1"}
+ENVIRONMENT = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "TZ": "UTC", "PYTHONUTF8": "1", "LD_BIND_NOW": "1"}
 """All that a worker's Python is started with."""
 SCRATCH_BYTES = 32 << 20
 OVERHEAD = 64

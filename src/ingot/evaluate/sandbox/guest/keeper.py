@@ -19,13 +19,13 @@ from typing import Any
 from . import channel, checker, kernel, walls
 
 PRELOADED = (
-    "abc", "array", "ast", "asyncio", "base64", "binascii", "bisect", "bz2", "calendar", "cmath", "collections.abc",
+    "abc", "array", "ast", "base64", "binascii", "bisect", "bz2", "calendar", "cmath", "collections.abc",
     "contextlib", "copy", "copyreg", "csv", "ctypes", "dataclasses", "datetime", "decimal", "difflib", "enum",
     "fractions", "functools", "hashlib", "heapq", "hmac", "inspect", "io", "itertools", "json", "keyword",
     "logging", "lzma", "math", "mmap", "numbers", "operator", "pathlib", "pickle", "pprint", "queue", "random",
     "re", "resource", "secrets", "select", "shlex", "shutil", "sqlite3", "ssl", "statistics", "string", "struct",
     "subprocess", "tempfile", "textwrap", "threading", "time", "timeit", "traceback", "types", "typing",
-    "unicodedata", "unittest", "urllib.parse", "uuid", "warnings", "weakref", "xml.etree.ElementTree", "zipfile",
+    "unicodedata", "urllib.parse", "uuid", "warnings", "weakref", "xml.etree.ElementTree", "zipfile",
     "zlib", "zoneinfo",
 )  # fmt: skip
 """What programs like to import, with those whose system libraries are not inside the walls."""
@@ -76,6 +76,7 @@ def _inside(config: dict[str, Any], outside: socket.socket, walls_: walls.Walls)
             _as_first_process()
         walls.own_root(walls_, config["without"], config["folders"])
         walls.leave_root(walls_, config["folders"], config["without"])
+        kernel.bound_capabilities()
         _serve(walls_, config)
     except BaseException as error:
         with contextlib.suppress(OSError):

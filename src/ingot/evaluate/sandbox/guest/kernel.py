@@ -89,14 +89,17 @@ def permitted_capabilities(numbers: dict[str, int]) -> int:
     return int(data[1]) | int(data[4]) << 32
 
 
+def bound_capabilities() -> None:
+    """Those that the process lacks can never come back to it or to what it starts."""
+    for capability in range(64):
+        try:
+            prctl(PR_CAPBSET_DROP, capability)
+        except OSError:  # it has no right to, and then nothing to lose; or the kernel knows no more of them
+            break
+
+
 def drop_capabilities(numbers: dict[str, int]) -> None:
-    """None are left, and none can come back."""
-    if permitted_capabilities(numbers):
-        for capability in range(64):
-            try:
-                prctl(PR_CAPBSET_DROP, capability)
-            except OSError:  # the kernel knows no more of them
-                break
+    """None are left."""
     set_capabilities(numbers, 0)
 
 

@@ -21,7 +21,7 @@ from .codec import MAX_BYTES, Decoder, Handle, encode
 from .syscalls import numbers
 
 TICK_MS = 20
-ASLEEP_SHARE = 0.1
+ASLEEP_SHARE = 0.02
 """Of the wall's time, less than this on the processor is sleep; a starved program on a busy machine gets more. With it
 nothing lasts longer than the limit over this share."""
 KEPT_OUTPUT = 4096
@@ -119,7 +119,7 @@ class Session:
 
     def _pull(self, reply: bytearray) -> None:
         try:
-            part = self.wire.recv(1 << 20)
+            part = self.wire.recv(1 << 16)
         except BlockingIOError:
             return
         except OSError:
