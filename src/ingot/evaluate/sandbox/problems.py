@@ -8,6 +8,7 @@ its own solution defines. MBPP's test split are the problems 11 to 510, as its a
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,18 +142,21 @@ def mbpp_problem(path: Path, line: int, record: dict[str, Any], shots: str = "")
 
 
 def _defined(code: str) -> set[str]:
-    try:
-        body = ast.parse(code).body
-    except (SyntaxError, ValueError):
-        return set()
-    return {node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    return {node.name for node in _parsed(code) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
 
 
 def _used(tests: str) -> set[str]:
-    try:
-        return {node.id for node in ast.walk(ast.parse(tests)) if isinstance(node, ast.Name)}
-    except (SyntaxError, ValueError):
-        return set()
+    return {node.id for part in _parsed(tests) for node in ast.walk(part) if isinstance(node, ast.Name)}
+
+
+def _parsed(code: str) -> list[ast.stmt]:
+    """Nothing of what is no Python; what Python would warn about is the data set's business."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return ast.parse(code).body
+        except (SyntaxError, ValueError):
+            return []
 
 
 MAKERS: dict[str, Callable[[Path, Sequence[tuple[int, dict[str, Any]]]], list[Problem]]] = {
