@@ -2,36 +2,42 @@
 
 The steps are kept apart: everything the user gave is checked; each model is loaded in turn and measured into rows; the
 report is then made from the saved text of those rows alone. `rescore` makes it again from a report directory, without
-any model. Adding a task is one module, one line in TASKS and its tests.
+any model. Rows of benchmarks are kept beside the report while they come, and a killed run goes on with them. Adding a
+task is one module, one line in TASKS and its tests; a benchmark is one file.
 """
 
 from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ingot.core.errors import fail, nearest
+from ingot.adapt.load import LanguageModel
+from ingot.core.errors import fail
 from ingot.core.files import path_digest, refuse_nonempty
+from ingot.core.hallmark import versions
 from ingot.core.language import text
 from ingot.core.lineage import learning_steps
 from ingot.core.options import verb
 from ingot.core.progress import say, warn
+from ingot.core.recipe_state import source_digest
 from ingot.core.report import Prose, Report
 from ingot.data.manifest import heldout_files
 from ingot.data.objectives.options import Form
 from ingot.data.read import data_files
 from ingot.evaluate import perplexity, wikitext, world
+from ingot.evaluate.benchmarks import task as benchmarks
 from ingot.evaluate.cloze import task as cloze
 from ingot.evaluate.entrants import Entrant, baseline_index, common_window, open_entrants
+from ingot.evaluate.journal import Journal, folder_beside, forget
 from ingot.evaluate.options import EvaluateOptions
 from ingot.evaluate.overview import flat_numbers, flat_units, overview
 from ingot.evaluate.sandbox.task import HUMANEVAL_TASK, MBPP_TASK
-from ingot.evaluate.task import Comparison, Task, dump_rows, parse_rows
+from ingot.evaluate.task import Comparison, Row, Task, dump_rows, parse_rows
 from ingot.infer.opened import open_model
 from ingot.model.place.wish import parse_place
 from ingot.text.tokenizer import Tokenizer
@@ -46,6 +52,8 @@ TASKS: dict[str, Task] = {
 }
 
 MODELS_NAME = "raw/models.json"
+BENCHMARKS_NAME = "raw/benchmarks.json"
+"""Their task files and data as they were, by the names they were asked for with."""
 
 
 @verb(EvaluateOptions)
@@ -67,10 +75,17 @@ def evaluate(options: EvaluateOptions) -> Report:
         rows, weights = _measure(entrant, tasks, items, settled)
         raw |= rows
         ran.append(replace(entrant, weights=weights))
-    raw[MODELS_NAME] = json.dumps([asdict(entrant) for entrant in ran], ensure_ascii=False, indent=2) + "\n"
+    raw[MODELS_NAME] = _dumped([asdict(entrant) for entrant in ran])
+    abouts = {name: task.about(items[name]) for name, task in tasks.items() if task.about is not None}
+    raw |= {BENCHMARKS_NAME: _dumped(abouts)} if abouts else {}
     report = make_report(settled.model_dump(mode="json"), raw).write(options.out, raw)
+    forget(options.out)
     _tell(report)
     return report
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2) + "\n"
 
 
 def rescore(directory: Path | str) -> Report:
@@ -85,19 +100,31 @@ def rescore(directory: Path | str) -> Report:
     return make_report(found.options, raw)
 
 
-def chosen_tasks(names: Sequence[str]) -> dict[str, Task]:
-    """The tasks by name. Raises `evaluate-unknown-task` with the nearest one."""
+def chosen_tasks(names: Sequence[str], abouts: Mapping[str, dict[str, Any]] | None = None) -> dict[str, Task]:
+    """The tasks by name or file. `abouts`: what was saved of benchmarks. Raises `evaluate-unknown-task` with the
+    nearest one, `bench-twice`, what `benchmark` does."""
+    chosen: dict[str, Task] = {}
     for name in names:
-        if name not in TASKS:
-            raise fail("evaluate-unknown-task", name=name, nearest=nearest(name, TASKS))
-    return {name: TASKS[name] for name in names}
+        if name in TASKS:
+            chosen[name] = TASKS[name]
+        elif benchmarks.is_benchmark(name) or name in (abouts or {}):
+            chosen[name] = benchmarks.benchmark(name, (abouts or {}).get(name))
+        else:
+            raise benchmarks.unknown_task(name, [*TASKS])
+    twice = next((name for name, task in chosen.items() for other in chosen if other != name
+                  and chosen[other].raw == task.raw), None)  # fmt: skip
+    if twice is not None:
+        raise fail("bench-twice", name=twice, task=chosen[twice].raw)
+    return chosen
 
 
 def _refuse_unused(options: EvaluateOptions, tasks: dict[str, Task]) -> None:
     """Raises `evaluate-option-unused` for an option that was given and that none of the tasks reads."""
+    readers = {name: task.options for name, task in TASKS.items()}
+    readers["benchmarks"] = (*benchmarks.OPTIONS, *benchmarks.WRITTEN)
     read = {option for task in tasks.values() for option in task.options}
     for option in EvaluateOptions.model_fields:
-        users = [name for name, task in TASKS.items() if option in task.options]
+        users = [name for name, found in readers.items() if option in found]
         if users and option in options.model_fields_set and option not in read:
             raise fail("evaluate-option-unused", option=option, tasks=", ".join(tasks), users=", ".join(users))
 
@@ -121,10 +148,25 @@ def _measure(
     model = open_model(entrant.reference, options.place, options.run.weights)
     found, weights = {}, model.weights
     for name, task in tasks.items():
-        found[_raw_name(task, entrant)] = dump_rows(task.measure(model, items[name], options))
+        found[_raw_name(task, entrant)] = dump_rows(_rows(entrant, model, task, items[name], options))
     del model
     gc.collect()
     return found, weights
+
+
+def _rows(
+    entrant: Entrant, model: LanguageModel, task: Task, items: Sequence[Any], options: EvaluateOptions
+) -> list[Row]:
+    """What a model makes of a task, on top of what is saved of it already."""
+    if task.journal is None:
+        return task.measure(model, items, options)
+    key = {
+        "format": 1, "model": entrant.digest, "tokenizer": entrant.tokenizer, "weights": model.weights,
+        "place": options.place, "seed": options.seed, "source": source_digest(), "versions": versions(),
+        **task.journal(items, options),
+    }  # fmt: skip
+    with Journal(folder_beside(options.out), key) as journal:
+        return task.measure(model, items, options, journal)
 
 
 def _raw_name(task: Task, entrant: Entrant) -> str:
@@ -136,7 +178,8 @@ def make_report(options: dict[str, Any], raw: dict[str, str]) -> Report:
     entrants = [Entrant(**fields) for fields in json.loads(raw[MODELS_NAME])]
     baseline = baseline_index(entrants, options["baseline"])
     results = {}
-    for name, task in chosen_tasks(options["tasks"]).items():
+    abouts = json.loads(raw.get(BENCHMARKS_NAME, "{}"))
+    for name, task in chosen_tasks(options["tasks"], abouts).items():
         rows = [parse_rows(raw[_raw_name(task, entrant)]) for entrant in entrants]
         comparison = Comparison(entrants, rows, baseline, options["seed"], options["samples"])
         results[name] = task.score(comparison)

@@ -18,6 +18,18 @@ class ClozeOptions(Options):
     items: Path | None = option(None, "a .jsonl file of items to ask instead of a world's")
 
 
+class BenchmarkOptions(Options):
+    """Benchmarks."""
+
+    shots: int | None = option(None, "solved examples before each question (default: the task's own)", ge=0, plain=True)
+    first: int | None = option(
+        None, "only the first so many of each subject, with examples drawn as lm-eval draws them", ge=1, plain=True
+    )
+    bad_share: float = option(
+        0.05, "share of broken records, and of prompts that do not fit, above which nothing is asked", ge=0, le=1
+    )
+
+
 class RunOptions(Options):
     """How the models run."""
 
@@ -32,12 +44,12 @@ class EvaluateOptions(Options):
     models: list[str] = argument("model directories, each DIR or DIR+ADAPTER", min_length=1)
     tasks: list[str] = option(
         ["perplexity"],
-        "what to measure: perplexity, wikitext, world, cloze, humaneval, mbpp (comma-separated)",
+        "what to measure: perplexity, wikitext, world, cloze, humaneval, mbpp, benchmarks or task files (with commas)",
         min_length=1,
     )
     data: Path | None = option(
         None,
-        "text to measure perplexity on: a file, a directory, or a world (its held-out text); or a benchmark's files",
+        "text to measure perplexity on: a file, a directory, or a world (its held-out text); or benchmarks' files",
     )
     heldout: bool = option(False, "of data, only the documents that the models' training held out")
     world: Path | None = option(None, "a world directory or a questions.jsonl (default: data, where that is a world)")
@@ -54,6 +66,7 @@ class EvaluateOptions(Options):
     seed: int = option(0, "seed of the sample and of the bootstrap", ge=0)
     place: str = option("cpu", "where to run: cpu, cuda, cuda:1, 2xcuda, auto, or sizes such as cuda=8GiB,cpu=4GiB")
     run: RunOptions = option(RunOptions(), "how the models run")
+    benchmark: BenchmarkOptions = option(BenchmarkOptions(), "how benchmarks are asked")
     cloze: ClozeOptions = option(ClozeOptions(), "what task cloze asks")
     code: CodeOptions = option(CodeOptions(), "how tasks humaneval and mbpp have programs written")
     sandbox: SandboxOptions = option(SandboxOptions(), "the walls around programs")

@@ -65,7 +65,7 @@ def overview(entrants: Sequence[Entrant], baseline: int, results: Results, optio
     sentences = [*_size_sentences(entrants, baseline), *(s for result in results.values() for s in result.verdict)]
     sections: list[Section] = [Prose(title=text("evaluate-verdict"), text="\n\n".join(sentences))]
     if len(entrants) > 1:
-        sections.append(_table(entrants, baseline, numbers))
+        sections.append(_table(entrants, baseline, numbers, results))
         sections.extend(_plots(entrants, numbers))
     for result in results.values():
         sections.extend(result.sections)
@@ -80,11 +80,16 @@ def _size_sentences(entrants: Sequence[Entrant], baseline: int) -> Iterator[str]
             yield text("evaluate-verdict-size", model=entrant.name, baseline=base.name, share=share)
 
 
-def _table(entrants: Sequence[Entrant], baseline: int, numbers: Sequence[dict[str, Cell]]) -> Table:
+def _table(
+    entrants: Sequence[Entrant], baseline: int, numbers: Sequence[dict[str, Cell]], results: Results
+) -> Table:
     keys = [key for key in COLUMNS if any(key in found for found in numbers)]
     heads = {key: text(COLUMNS[key][0]) for key in keys}
+    own = {key: head for result in results.values() for key, head in result.columns.items()}
+    known = {key: unit for result in results.values() for key, unit in result.units.items()}
+    heads, keys = {**heads, **own}, [*keys, *own]
     rows = [[e.name, *(found.get(key) for key in keys)] for e, found in zip(entrants, numbers, strict=True)]
-    units = {heads[key]: COLUMNS[key][1] for key in keys}
+    units = {heads[key]: known[key] if key in own else COLUMNS[key][1] for key in keys}
     note = text("evaluate-overview-note")
     if "bits_per_byte.change" in keys:
         note = f"{text('evaluate-overview-change', baseline=entrants[baseline].name)} {note}"
@@ -106,7 +111,7 @@ def _plots(entrants: Sequence[Entrant], numbers: Sequence[dict[str, Cell]]) -> I
 
 def _method(entrants: Sequence[Entrant], options: Mapping[str, Any], results: Results) -> str:
     """How it was measured, so that a reader can repeat it."""
-    parts = [text(result.method, **options) for result in results.values()]
+    parts = list(dict.fromkeys(text(result.method, **options) for result in results.values()))
     ran = [f"{entrant.name}: {entrant.weights}" for entrant in entrants if entrant.weights is not None]
     if ran:
         parts.append(text("evaluate-method-weights", each="; ".join(ran)))

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ingot.adapt.load import LanguageModel
 from ingot.core import report
 from ingot.core.errors import fail
 from ingot.core.report import Cell, Section, Unit
@@ -55,29 +54,34 @@ class Comparison:
 @dataclass(frozen=True)
 class TaskResult:
     """`numbers` holds one dict an entrant; `verdict` sentences stand first in the report; `method` is the code of the
-    sentence that says how it was measured."""
+    sentence that says how it was measured; `columns` names those numbers that stand in the table of all models."""
 
     numbers: list[dict[str, Cell]]
     sections: list[Section]
     method: str
     verdict: list[str] = field(default_factory=list)
     units: dict[str, Unit] = field(default_factory=dict)
+    columns: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Task:
     """`prepare` reads and checks the items before any model is loaded. `raw` begins the names of the saved rows.
     `options` names those that only some tasks read, this one among them. `forms`: the kinds of model that can be asked;
-    `check` refuses a tokenizer without what its kind is asked with."""
+    `check` refuses a tokenizer without what its kind is asked with. `journal`: what decides the rows beside the model;
+    where it is given, `measure` also takes a journal, and saves each row there as it comes. `about`: what is saved of
+    the items beside the rows."""
 
     raw: str
     prepare: Callable[[EvaluateOptions], Sequence[Any]]
-    measure: Callable[[LanguageModel, Sequence[Any], EvaluateOptions], list[Row]]
+    measure: Callable[..., list[Row]]
     score: Callable[[Comparison], TaskResult]
     options: tuple[str, ...]
     needs_template: bool = False
     forms: tuple[Form, ...] = ("decoder",)
     check: Callable[[Tokenizer, Form], None] | None = None
+    journal: Callable[[Any, EvaluateOptions], dict[str, Any]] | None = None
+    about: Callable[[Any], dict[str, Any]] | None = None
 
 
 def cell(interval: Interval) -> Cell:

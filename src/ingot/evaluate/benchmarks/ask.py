@@ -1,0 +1,133 @@
+"""Asking one model all items of a task: choices by log-likelihood, answers by the engine, each row saved as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ingot.adapt.load import LanguageModel
+from ingot.core.errors import fail
+from ingot.core.language import text
+from ingot.core.progress import progress, warn
+from ingot.evaluate.benchmarks.branches import Branches, blocks_of, score_items
+from ingot.evaluate.benchmarks.encode import Encoded, encode_items
+from ingot.evaluate.benchmarks.prompts import Item
+from ingot.evaluate.benchmarks.spec import Spec
+from ingot.evaluate.journal import Journal
+from ingot.evaluate.task import Row
+from ingot.infer.engine import Engine
+from ingot.infer.options import Sampling
+from ingot.infer.reader import Prompt
+
+PURE = "acc_mutual_info"
+"""The metric that also asks how likely a choice is by itself."""
+
+
+def ask_choices(spec: Spec, model: LanguageModel, items: Sequence[Item], most: float, journal: Journal) -> None:
+    """Score the choices of every item that the journal lacks. Raises `bench-too-many-cut`, which nothing was asked
+    before."""
+    encoded = list(encode_items(model.tokenizer, items, model.max_length, PURE in spec.metrics))
+    _check_lengths(spec, model, {each.item.id: each.cut for each in encoded}, most)
+    _tell_merged(spec, model, encoded)
+    left = [each for each in encoded if each.item.id not in journal.rows]
+    if not left:
+        return
+    every = [[*each.choices, *each.alone] for each in left]
+    longest = max(len(choice.context) for choices in every for choice in choices)
+    scorer = Branches(model, longest, max(map(blocks_of, every)))
+    with progress(text("bench-asking", task=spec.name, model=model.name), len(items)) as advance:
+        for each in left:
+            journal.add(_choice_row(each, *score_items(scorer, each)))
+            advance(len(journal.rows))
+
+
+def _check_lengths(spec: Spec, model: LanguageModel, cuts: dict[str, int], most: float) -> None:
+    """Raises `bench-too-many-cut` where more prompts than that lose their beginning; else says how many do."""
+    cut = {id: over for id, over in cuts.items() if over}
+    if not cut:
+        return
+    told = {"task": spec.name, "model": model.name, "cut": len(cut), "total": len(cuts), "window": model.max_length}
+    if len(cut) > most * len(cuts):
+        first, over = next(iter(cut.items()))
+        raise fail("bench-too-many-cut", **told, id=first, over=over, most=f"{100 * most:g}")
+    warn("bench-cut", **told)
+
+
+def _tell_merged(spec: Spec, model: LanguageModel, encoded: Sequence[Encoded]) -> None:
+    """How many choices share a token with their context."""
+    merged = sum(each.merged for each in encoded)
+    if merged:
+        first = next(each.item.id for each in encoded if each.merged)
+        warn("bench-merged", task=spec.name, model=model.name, merged=merged, id=first)
+
+
+def _choice_row(encoded: Encoded, scores: Sequence[float], alone: Sequence[float]) -> Row:
+    choices = encoded.choices
+    return {
+        **_common(encoded.item),
+        "choices": list(encoded.item.document.choices),
+        "gold": list(encoded.item.document.gold),
+        "logprobs": list(scores),
+        **({"logprobs_alone": list(alone)} if alone else {}),
+        "tokens": [len(choice.tokens) for choice in choices],
+        "context_tokens": max(len(choice.context) for choice in choices),
+        "cut": encoded.cut,
+        "merged": encoded.merged,
+    }
+
+
+def _common(item: Item) -> dict[str, Any]:
+    document = item.document
+    return {
+        "id": item.id,
+        "group": document.group,
+        "cluster": document.cluster,
+        "question": item.questions[0] if len(set(item.questions)) == 1 else "\n".join(item.questions),
+        "prompt_hash": item.hash,
+        "shots": list(item.shots),
+    }
+
+
+def ask_answers(
+    spec: Spec, model: LanguageModel, items: Sequence[Item], most: float, slots: int, max_tokens: int, journal: Journal
+) -> None:
+    """Let the model answer every item that the journal lacks, greedily. Raises `bench-too-many-cut`,
+    `bench-no-room`."""
+    prompts = list(_prompts(model, items, max_tokens))
+    _check_lengths(spec, model, {item.id: over for item, (_, over) in zip(items, prompts, strict=True)}, most)
+    left = [(item, *found) for item, found in zip(items, prompts, strict=True) if item.id not in journal.rows]
+    if not left:
+        return
+    sampling = Sampling(temperature=0.0, max_tokens=max_tokens, stop=list(spec.stop))
+    engine = Engine(model, num_slots=min(slots, len(left)))
+    asked = {engine.submit(prompt, sampling).id: (item, over) for item, prompt, over in left}
+    with progress(text("bench-asking", task=spec.name, model=model.name), len(items)) as advance:
+        while engine.has_work:
+            for event in engine.step():
+                if event.finish_reason is not None:
+                    item, over = asked[event.sequence.id]
+                    journal.add(_answer_row(item, over, event.sequence))
+            advance(len(journal.rows))
+
+
+def _prompts(model: LanguageModel, items: Sequence[Item], max_tokens: int) -> Iterator[tuple[Prompt, int]]:
+    """Each prompt as the model reads it, and how many of its first tokens did not fit beside an answer."""
+    tokenizer, room = model.tokenizer, model.max_length - max_tokens
+    if room < 1:
+        raise fail("bench-no-room", model=model.name, window=model.max_length, max_tokens=max_tokens)
+    for ids in tokenizer.encode_batch([item.context(0) for item in items]):
+        whole = [*tokenizer.document_prefix, *ids]
+        over = max(0, len(whole) - room)
+        yield Prompt.of(whole[over:]), over
+
+
+def _answer_row(item: Item, over: int, sequence: Any) -> Row:
+    return {
+        **_common(item),
+        "target": item.target,
+        "reply": sequence.text,
+        "finish_reason": sequence.finish_reason,
+        "tokens": len(sequence.tokens),
+        "context_tokens": len(sequence.start.prompt),
+        "cut": over,
+    }

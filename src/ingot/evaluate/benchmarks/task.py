@@ -1,0 +1,133 @@
+"""A benchmark as a task of `evaluate`: its file opened, its documents chosen, one model asked, saved rows scored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from ingot.adapt.load import LanguageModel
+from ingot.core.errors import IngotError, fail, nearest
+from ingot.core.progress import say, warn
+from ingot.evaluate.benchmarks.ask import ask_answers, ask_choices
+from ingot.evaluate.benchmarks.documents import Document, find
+from ingot.evaluate.benchmarks.page import score
+from ingot.evaluate.benchmarks.prompts import Item, make_items
+from ingot.evaluate.benchmarks.spec import Spec, is_task_file, open_spec, shipped
+from ingot.evaluate.journal import Journal
+from ingot.evaluate.options import EvaluateOptions
+from ingot.evaluate.subset import stratified
+from ingot.evaluate.task import Comparison, Row, Task, TaskResult
+
+OPTIONS = ("benchmark", "samples")
+WRITTEN = ("slots", "max_tokens")
+"""Options that only answers which are written read."""
+
+
+class Prepared(list[Item]):
+    """The items to ask, and what the report says of them."""
+
+    def __init__(self, items: Sequence[Item], about: dict[str, Any]) -> None:
+        super().__init__(items)
+        self.about = about
+
+
+def is_benchmark(name: str) -> bool:
+    return is_task_file(name) or name in shipped()
+
+
+def benchmark(name: str, about: dict[str, Any] | None = None) -> Task:
+    """The task of a shipped benchmark or of a file. `about`: what was saved of it, to score its rows again. Raises what
+    `open_spec` does, `bench-no-sandbox`."""
+    spec = open_spec(name) if about is None else Spec.model_validate(about["spec"])
+    if spec.output == "program":
+        raise fail("bench-no-program", task=spec.name)
+    return Task(
+        raw=spec.name,
+        prepare=partial(prepare, spec),
+        measure=partial(measure, spec),
+        score=partial(rescored, spec, about),
+        options=(*OPTIONS, *(WRITTEN if spec.output == "generate" else ())),
+        journal=partial(identity, spec),
+        about=lambda items: items.about,
+    )
+
+
+def prepare(spec: Spec, options: EvaluateOptions) -> Prepared:
+    """Find and check the documents, choose those to ask, make their prompts."""
+    wished = options.benchmark
+    shots = spec.shots.count if wished.shots is None else wished.shots
+    if wished.shots is not None and spec.preamble_file is not None:
+        raise fail("bench-fixed-shots", task=spec.name)
+    found = find(spec, options.data, wished.bad_share, shots)
+    if found.problems:
+        first = found.problems[0]
+        warn("bench-problems-found", task=spec.name, count=len(found.problems),
+             total=len(found.asked) + len(found.problems), file=first.file, line=first.line, reason=first.reason)  # fmt: skip
+    asked, drawn = _chosen(found.asked, options)
+    items = make_items(spec, found, asked, shots, options.seed, stream=wished.first is not None)
+    rule = "stream" if wished.first is not None and spec.shots.rule == "document" else spec.shots.rule
+    about = {"spec": spec.model_dump(mode="json"), "task_digest": spec.digest, **found.described, "shots": shots,
+             "rule": rule, "drawn": drawn, "total": len(found.asked)}  # fmt: skip
+    about.pop("asked")
+    say("bench-ready", task=spec.name, items=len(items), total=len(found.asked), folder=found.folder, shots=shots)
+    return Prepared(items, about)
+
+
+def _chosen(documents: list[Document], options: EvaluateOptions) -> tuple[list[Document], str]:
+    """Which documents are asked: all, a seeded sample that keeps the groups' shares, or the first of each group."""
+    first = options.benchmark.first
+    if first is not None and options.limit is not None:
+        raise fail("bench-first-and-limit")
+    if first is None:
+        asked = stratified(documents, options.limit, options.seed, lambda one: one.group, lambda one: one.id)
+        return asked, "all" if len(asked) == len(documents) else "sample"
+    counts: dict[str, int] = {}
+    asked = []
+    for document in documents:
+        counts[document.group] = counts.get(document.group, 0) + 1
+        if counts[document.group] <= first:
+            asked.append(document)
+    return asked, "all" if len(asked) == len(documents) else "first"
+
+
+def identity(spec: Spec, items: Prepared, options: EvaluateOptions) -> dict[str, Any]:
+    """What decides this task's rows beside the model: every prompt, by its hash."""
+    prompts = json.dumps([(item.id, item.document.gold, item.target, item.hash) for item in items])
+    return {
+        "task": spec.name,
+        "task_digest": spec.digest,
+        "items": hashlib.sha256(prompts.encode()).hexdigest(),
+        "max_tokens": _max_tokens(spec, options),
+    }
+
+
+def measure(
+    spec: Spec, model: LanguageModel, items: Sequence[Item], options: EvaluateOptions, journal: Journal
+) -> list[Row]:
+    """Ask a model; rows in the order of the items."""
+    if journal.rows:
+        say("bench-resumed", task=spec.name, model=model.name, done=len(journal.rows), total=len(items))
+    most = options.benchmark.bad_share
+    if spec.output == "choice":
+        ask_choices(spec, model, items, most, journal)
+    else:
+        ask_answers(spec, model, items, most, options.slots, _max_tokens(spec, options), journal)
+    return [journal.rows[item.id] for item in items]
+
+
+def _max_tokens(spec: Spec, options: EvaluateOptions) -> int:
+    """The task's own, unless the user said otherwise."""
+    return options.max_tokens if "max_tokens" in options.model_fields_set else spec.max_tokens
+
+
+def rescored(spec: Spec, about: dict[str, Any] | None, comparison: Comparison) -> TaskResult:
+    assert about is not None
+    return score(spec, comparison, about)
+
+
+def unknown_task(name: str, others: Sequence[str]) -> IngotError:
+    """The error for a name that is no task; `others`: tasks that are no benchmarks."""
+    return fail("evaluate-unknown-task", name=name, nearest=nearest(name, [*others, *shipped()]))
