@@ -80,9 +80,7 @@ def _size_sentences(entrants: Sequence[Entrant], baseline: int) -> Iterator[str]
             yield text("evaluate-verdict-size", model=entrant.name, baseline=base.name, share=share)
 
 
-def _table(
-    entrants: Sequence[Entrant], baseline: int, numbers: Sequence[dict[str, Cell]], results: Results
-) -> Table:
+def _table(entrants: Sequence[Entrant], baseline: int, numbers: Sequence[dict[str, Cell]], results: Results) -> Table:
     keys = [key for key in COLUMNS if any(key in found for found in numbers)]
     heads = {key: text(COLUMNS[key][0]) for key in keys}
     own = {key: head for result in results.values() for key, head in result.columns.items()}

@@ -95,7 +95,9 @@ class Branches:
         parts = dict(zip(longer, read_PC.split([len(span.ids) for span in spans]), strict=True))
         hidden_PC = torch.cat([last_1C, *parts.values()])
         firsts = torch.tensor([choice.tokens[0] for choice in choices], device=hidden_PC.device)
-        rest = torch.tensor([token for c in longer for token in c.tokens[1:]], dtype=torch.long, device=hidden_PC.device)
+        rest = torch.tensor(
+            [token for c in longer for token in c.tokens[1:]], dtype=torch.long, device=hidden_PC.device
+        )
         first_K, rest_P = self._logprobs(hidden_PC, firsts, rest)
         sums = dict(zip(choices, first_K.double().tolist(), strict=True))
         sizes = [len(choice.tokens) - 1 for choice in longer]

@@ -48,11 +48,13 @@ class Problem:
 
 @dataclass(frozen=True)
 class Found:
-    """What lies on the disk for a task. digest: of the files that were read, by name; copy: which known copy it is."""
+    """What lies on the disk for a task. digest, shots_digest: of the files that were read, by name; copy: which known copy
+    the asked ones are."""
 
     layout: Layout
     folder: Path
     digest: str
+    shots_digest: str | None
     copy: str | None
     asked: list[Document]
     shots: list[Document]
@@ -62,8 +64,8 @@ class Found:
     def described(self) -> dict[str, Any]:
         """For the report."""
         return {
-            "folder": str(self.folder), "layout": self.layout.name, "digest": self.digest, "copy": self.copy,
-            "asked": len(self.asked), "problems": [asdict(problem) for problem in self.problems],
+            "folder": str(self.folder), "layout": self.layout.name, "digest": self.digest,
+            "shots_digest": self.shots_digest, "copy": self.copy, "asked": len(self.asked), "problems": [asdict(problem) for problem in self.problems],
         }  # fmt: skip
 
 
@@ -79,38 +81,45 @@ def find(spec: Spec, data: Path | None, most: float, num_shots: int) -> Found:
             file=first.file, line=first.line, reason=first.reason,
         )  # fmt: skip
     shots: list[Document] = []
+    shots_digest = None
     if num_shots and spec.shots.source == "shots":
         found = _glob(folder, layout.shots) if layout.shots else []
         if not found:
             raise fail("bench-no-shots", task=spec.name, path=folder / (layout.shots or "-"), count=num_shots)
         shots, bad = _documents(spec, layout, folder, found)
         problems += bad
-        files = [*files, *found]
-    digest = tree_digest({file.relative_to(folder).as_posix(): file_digest(file) for file in files})
-    return Found(layout, folder, digest, layout.known.get(digest), asked, shots or asked, problems)
+        shots_digest = _digest(folder, found)
+    digest = _digest(folder, files)
+    return Found(layout, folder, digest, shots_digest, layout.known.get(digest), asked, shots or asked, problems)
+
+
+def _digest(folder: Path, files: Sequence[Path]) -> str:
+    return tree_digest({file.relative_to(folder).as_posix(): file_digest(file) for file in files})
 
 
 def _lying(spec: Spec, data: Path | None) -> tuple[Layout, Path, list[Path]]:
     """The first layout whose files are there. Raises `bench-no-data`, which says how to place them."""
-    if data is not None and data.is_file():
-        for layout in spec.layouts:
-            if data.match(layout.asked):
-                return layout, data.parent, [data]
-    for layout in spec.layouts if data is not None else ():
-        for folder in [*(data / name for name in (spec.name, *layout.folders)), data]:
+    for layout in spec.layouts:
+        if data is None:
+            break
+        if data.is_file() and data.match(layout.asked):
+            return layout, data.parent, [data]
+        for folder in [*(data / name for name in (spec.folder, *layout.folders)), data]:
             files = _glob(folder, layout.asked)
             if files:
                 return layout, folder, files
-    wanted = "; ".join(
-        f"{layout.name}: {'|'.join((*layout.folders, '')) and f'[{layout.folders[0]}/]' if layout.folders else ''}"
-        f"{layout.asked}" + (f" + {layout.shots}" if layout.shots else "")
-        for layout in spec.layouts
-    )
+    wanted = "; ".join(_described(spec, layout) for layout in spec.layouts)
     digests = ", ".join(f"{digest[:16]} ({name})" for layout in spec.layouts for digest, name in layout.known.items())
     raise fail(
         "bench-no-data", task=spec.name, path=data or "-", layouts=wanted, licence=spec.licence, source=spec.source,
         place=spec.placing, digests=digests or "-",
     )  # fmt: skip
+
+
+def _described(spec: Spec, layout: Layout) -> str:
+    """Where the files of a layout are looked for: "mmlu/test/*_test.csv (examples: mmlu/dev/*_dev.csv)"."""
+    folder = layout.folders[0] if layout.folders else spec.folder
+    return f"{folder}/{layout.asked}" + (f" (examples: {folder}/{layout.shots})" if layout.shots else "")
 
 
 def _glob(folder: Path, pattern: str) -> list[Path]:

@@ -96,7 +96,7 @@ def chinese_number(numeral: str) -> str | None:
 
 
 def _plain(number: str) -> str:
-    """"12.0" -> "12", "012" -> "12"."""
+    """ "12.0" -> "12", "012" -> "12"."""
     value = Decimal(number)
     return str(value.to_integral_value()) if value == value.to_integral_value() else str(value.normalize())
 

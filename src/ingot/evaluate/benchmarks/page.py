@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +50,9 @@ class Scores:
 
     def interval(self, model: int, metric: str, group: Group) -> Cell:
         part = [self.rows[place] for place in group.places]
-        return cell(results.mean(self.values[model][metric][group.places], part, self.share_asked, self.comparison.seed))
+        return cell(
+            results.mean(self.values[model][metric][group.places], part, self.share_asked, self.comparison.seed)
+        )
 
     def stderr(self, model: int, metric: str) -> float | None:
         return results.stderr(self.values[model][metric], [row["group"] for row in self.rows])

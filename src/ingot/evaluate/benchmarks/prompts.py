@@ -64,7 +64,9 @@ def make_items(spec: Spec, found: Found, asked: Sequence[Document], shots: int, 
     else:
         chosen = iter([()] * len(asked))
     is_fixed = shots == 0 or spec.shots.rule == "first"
-    solved = lru_cache(maxsize=None)(lambda *examples: "".join(_example(spec, each) + spec.separator for each in examples))
+    solved = lru_cache(maxsize=None)(
+        lambda *examples: "".join(_example(spec, each) + spec.separator for each in examples)
+    )
     items = []
     for document, examples in zip(asked, chosen, strict=True):
         try:

@@ -17,8 +17,14 @@ import numpy as np
 from ingot.evaluate.benchmarks.extract import EXTRACTORS
 from ingot.evaluate.benchmarks.spec import Answer, Spec
 from ingot.evaluate.statistics import (
-    Interval, PairedShares, Values, cluster_sums, clustered_ratio, clustered_share, paired_shares,
-)  # fmt: skip
+    Interval,
+    PairedShares,
+    Values,
+    cluster_sums,
+    clustered_ratio,
+    clustered_share,
+    paired_shares,
+)
 from ingot.evaluate.task import Row
 
 MATCH = "exact_match."

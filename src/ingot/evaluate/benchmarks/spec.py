@@ -106,12 +106,14 @@ class Answer(Part):
 
 
 class Spec(Part):
-    """A whole task. `output`: choice scores the choices, generate lets the model write. `prompt`: the question as it is
+    """A whole task. `folder`: where its data lies below the user's (default: its name, or that of what it extends).
+    `output`: choice scores the choices, generate lets the model write. `prompt`: the question as it is
     asked; `target`: its answer as an example shows it (default: the right choice). `preamble` stands before all
     examples; `preamble_file`: or a file beside the data, from behind `preamble_after`. `contexts` and `continuation`:
     where the choices differ in what stands before what is scored."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]*$")
+    folder: str = ""
     version: str
     title: str
     language: str = Field(pattern=r"^[^\s.]+$")
@@ -139,12 +141,19 @@ class Spec(Part):
     max_tokens: int = Field(default=256, ge=1)
     answers: dict[str, Answer] = Field(default_factory=dict)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _own_folder(cls, found: Any) -> Any:
+        return {"folder": found.get("name", ""), **found} if isinstance(found, dict) else found
+
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if self.output != "choice" and not self.answers and self.output == "generate":
             raise ValueError("output: generate needs answers, which say how an answer is found")
         if (self.contexts is None) != (self.continuation is None):
             raise ValueError("contexts and continuation go together")
+        if self.contexts is not None and self.metrics != ("acc",):
+            raise ValueError("where contexts differ the same text is scored behind each, and the metric is acc alone")
         if not self.prompt and self.contexts is None:
             raise ValueError("prompt is missing: how a document is asked")
         return self
@@ -205,12 +214,12 @@ def _content(path: Path) -> tuple[dict[str, Any], Lines]:
     if base not in shipped() or base == path.stem:
         near = nearest(str(base), shipped())
         raise fail("bench-bad-task", path=path, line=lines.at("extends"), reason=f"extends: no task {base!r} ({near})")
-    return {**_content(_shipped_path(base))[0], **content}, lines
+    return {"folder": base, **_content(_shipped_path(base))[0], **content}, lines
 
 
 def _refuse_unknown(value: Any, lines: Lines, path: Path, form: Any = Spec, place: tuple[str | int, ...] = ()) -> None:
-    """Raises `bench-unknown-key` for a key that no part of a task has, the parts inside included. `form`: what the value
-    is annotated with."""
+    """Raises `bench-unknown-key` for a key that no part of a task has, the parts inside included. `form`: what the
+    value is annotated with."""
     if isinstance(form, type) and issubclass(form, Part) and isinstance(value, dict):
         for key, inner in value.items():
             if key not in form.model_fields:

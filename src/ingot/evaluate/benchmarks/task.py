@@ -63,9 +63,9 @@ def prepare(spec: Spec, options: EvaluateOptions) -> Prepared:
         raise fail("bench-fixed-shots", task=spec.name)
     found = find(spec, options.data, wished.bad_share, shots)
     if found.problems:
-        first = found.problems[0]
-        warn("bench-problems-found", task=spec.name, count=len(found.problems),
-             total=len(found.asked) + len(found.problems), file=first.file, line=first.line, reason=first.reason)  # fmt: skip
+        first, count = found.problems[0], len(found.problems)
+        place = {"file": first.file, "line": first.line, "reason": first.reason}
+        warn("bench-problems-found", task=spec.name, count=count, total=len(found.asked) + count, **place)
     asked, drawn = _chosen(found.asked, options)
     items = make_items(spec, found, asked, shots, options.seed, stream=wished.first is not None)
     rule = "stream" if wished.first is not None and spec.shots.rule == "document" else spec.shots.rule

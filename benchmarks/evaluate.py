@@ -1,0 +1,259 @@
+"""Benchmarks against lm-eval: the same numbers item by item first, then time, on one processor thread.
+
+    python -m venv peers && peers/bin/pip install lm_eval[hf]==0.4.13
+    python benchmarks/evaluate.py --lm-eval peers/bin/python --data INGOT_DATA/04_benchmarks --compare
+    python benchmarks/evaluate.py --lm-eval peers/bin/python --data INGOT_DATA/04_benchmarks --time
+
+Both sides read the same files through lm-eval's own task definitions and ingot's. `--compare`: 13 tasks on stories260K
+and on a random Llama shape with GPT-2's tokenizer; log-likelihoods, acc, acc_norm, acc_bytes and standard errors.
+`--time`: MMLU with 5 examples and HellaSwag with 10 on that shape, sides in turns, lm-eval at the fastest of several
+batch sizes. Loading is not counted on either side; reading files, making prompts and tokenizing is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+HERE = Path(__file__).parent
+SHAPE = {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8, "vocab_size": 50304}
+BATCHES = (1, 4, 16)
+
+
+def make_model(path: Path, data: Path, window: int) -> None:
+    """A Llama shape of 49M parameters with random weights and GPT-2's tokenizer."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    from ingot.model.config import ModelConfig
+    from ingot.model.network import make_network
+    from ingot.model.weights import spec_of, write_tensors
+
+    files = data.parent / "08_tokenizers" / "cs336"
+    bpe = models.BPE.from_file(str(files / "gpt2_vocab.json"), str(files / "gpt2_merges.txt"))
+    tokenizer = Tokenizer(bpe)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<|endoftext|>"])
+    path.mkdir(parents=True)
+    tokenizer.save(str(path / "tokenizer.json"))
+    tokens = {"eos_token": "<|endoftext|>", "bos_token": "<|endoftext|>"}
+    (path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **tokens}))
+    config = {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_attention_heads": 8,
+        "num_key_value_heads": 4, "head_dim": 64, "max_position_embeddings": window, "rms_norm_eps": 1e-5,
+        "hidden_act": "silu", "rope_theta": 10000.0, "tie_word_embeddings": True, "dtype": "float32", **SHAPE,
+    }  # fmt: skip
+    (path / "config.json").write_text(json.dumps(config))
+    network = make_network(ModelConfig.read(config, path / "config.json"))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if "norm" not in name:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.04)
+    state = dict(network.state_dict())
+    write_tensors(path / "model.safetensors", spec_of(state), state.items())
+
+
+def run_ingot(plan: dict[str, Any]) -> dict[str, Any]:
+    """Our side: {task: rows and numbers}, and how long it took without loading."""
+    from ingot.adapt.load import load
+    from ingot.evaluate.benchmarks import results
+    from ingot.evaluate.benchmarks.spec import open_spec
+    from ingot.evaluate.benchmarks.task import measure, prepare
+    from ingot.evaluate.journal import Journal
+    from ingot.evaluate.options import EvaluateOptions
+
+    model = load(plan["model"])
+    _ = model.tokenizer
+    found: dict[str, Any] = {"tasks": {}}
+    wall, cpu = time.perf_counter(), time.process_time()
+    for task, metrics in plan["metrics"].items():
+        spec = open_spec(task).model_copy(update={"metrics": tuple(metrics)})
+        given = {"models": [plan["model"]], "out": "out", "tasks": [task], "data": plan["sets"]}
+        asked = {"shots": plan["shots"], "first": plan["limit"], "bad_share": 1.0}
+        options = EvaluateOptions.of(**given, benchmark=asked)
+        with tempfile.TemporaryDirectory() as place, Journal(Path(place), {}) as journal:
+            rows = measure(spec, model, prepare(spec, options), options, journal)
+        groups = [row["group"] for row in rows]
+        numbers = {}
+        for name in metrics:
+            values = results.values(spec, name, rows)
+            numbers[name] = [float(values.mean()), results.stderr(values, groups)]
+        found["tasks"][task] = {"rows": rows, "numbers": numbers}
+    return {**found, "wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
+
+
+def turn(side: str, plan: dict[str, Any], python: str, folder: Path) -> dict[str, Any]:
+    """One side in a process of its own."""
+    asked, answered = folder / f"{side}-plan.json", folder / f"{side}-answer.json"
+    asked.write_text(json.dumps(plan))
+    script = ["-P", str(HERE / "evaluate_peer.py")] if side == "lm-eval" else [__file__, "--child"]
+    done = subprocess.run([python, *script, str(asked), str(answered)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{side}: {done.stderr[-3000:]}")
+    found: dict[str, Any] = json.loads(answered.read_text())
+    return found
+
+
+def compared(own: dict[str, Any], peer: dict[str, Any]) -> dict[str, Any]:
+    """How far apart two runs are, task by task; the subjects of MMLU together."""
+    table = {}
+    for task, ours in own["tasks"].items():
+        names = [name for name in peer["samples"] if name == f"parity_{task}" or name.startswith(f"parity_{task}_")]
+        names = [f"parity_{task}"] if f"parity_{task}" in names else sorted(names)
+        theirs = [sample for name in names for sample in peer["samples"][name]]
+        rows = ours["rows"]
+        assert len(rows) == len(theirs), f"{task}: {len(rows)} rows, {len(theirs)} of lm-eval"
+        apart, differ = [], 0
+        for row, sample in zip(rows, theirs, strict=True):
+            mine = [*row["logprobs"], *row.get("logprobs_alone", [])]
+            peers = [float(each[0]) for each in sample["resps"]]
+            assert len(mine) == len(peers), f"{task}: {row['id']}"
+            apart += [(abs(a - b), abs(a - b) / max(1.0, abs(b))) for a, b in zip(mine, peers, strict=True)]
+            count = len(row["logprobs"])
+            differ += max(range(count), key=mine.__getitem__) != max(range(count), key=peers.__getitem__)
+        table[task] = {
+            "items": len(rows), "largest_difference": max(apart)[0],
+            "largest_relative": max(relative for _, relative in apart), "predictions_that_differ": differ,
+            "cut": sum(bool(row["cut"]) for row in rows), "merged": sum(row["merged"] for row in rows),
+            "tied": sum(row["logprobs"].count(max(row["logprobs"])) > 1 for row in rows),
+            "numbers": ours["numbers"], "lm_eval": _peer_numbers(peer["results"], names, ours["numbers"]),
+        }  # fmt: skip
+    return table
+
+
+def _peer_numbers(found: dict[str, Any], names: list[str], metrics: dict[str, Any]) -> dict[str, Any]:
+    """lm-eval's numbers: of several subjects the mean by size, and the errors pooled as lm-eval's groups do."""
+    numbers = {}
+    for metric in metrics:
+        name = "acc" if metric == "mc2" else metric
+        sizes = [found[each]["sample_len"] for each in names]
+        values = [found[each][f"{name},none"] for each in names]
+        errors = [found[each][f"{name}_stderr,none"] for each in names]
+        pooled = sum((n - 1) * error**2 * n for n, error in zip(sizes, errors, strict=True)) / (sum(sizes) - len(sizes))
+        mean = sum(value * n for value, n in zip(values, sizes, strict=True)) / sum(sizes)
+        numbers[metric] = [mean, (pooled / sum(sizes)) ** 0.5]
+    return numbers
+
+
+def plan_of(model: Path, sets: Path, tasks: list[str], shots: int | None, limit: int) -> dict[str, Any]:
+    def metrics(task: str) -> list[str]:
+        more = ["acc_mutual_info"] if task == "arc_easy" else []
+        one = {"truthfulqa_mc2": ["mc2"], "winogrande": ["acc"]}
+        return one.get(task, ["acc", "acc_norm", "acc_bytes", *more])
+
+    return {"model": str(model), "sets": str(sets), "metrics": {task: metrics(task) for task in tasks},
+            "shots": shots, "limit": limit, "batch_size": 1}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--lm-eval", help="python of an environment with lm-eval")
+    parser.add_argument("--data", type=Path, help="the benchmarks' folder of INGOT_DATA")
+    parser.add_argument("--compare", action="store_true")
+    parser.add_argument("--time", action="store_true")
+    parser.add_argument("--limit", type=int, default=60)
+    parser.add_argument("--shots", type=int, nargs="*", default=[0, 2])
+    parser.add_argument("--tasks", help="with commas")
+    parser.add_argument("--models", default="stories,random")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--child", nargs=2, type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        args.child[1].write_text(json.dumps(run_ingot(json.loads(args.child[0].read_text()))))
+        return
+    from pretrain import hardware
+
+    with tempfile.TemporaryDirectory() as place:
+        result: dict[str, Any] = {"date": datetime.date.today().isoformat(), "hardware": hardware(), "threads": 1}
+        if args.compare:
+            result["compare"] = compare(args, Path(place))
+        if args.time:
+            result["time"] = timed(args, Path(place))
+    name = f"evaluate-{result['date']}.json"
+    (args.out or HERE / "results" / name).write_text(json.dumps(result, indent=1) + "\n")
+
+
+def peer_package(python: str) -> Path:
+    code = "import importlib.util as u; print(u.find_spec('lm_eval').submodule_search_locations[0])"
+    return Path(subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip())
+
+
+def compare(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Every task, on both models, with and without examples."""
+    from evaluate_sets import SETS, write_peer_tasks, write_sets
+
+    import ingot
+
+    tasks = args.tasks.split(",") if args.tasks else list(SETS)
+    write_sets(folder / "sets", args.data, tasks)
+    names = write_peer_tasks(folder / "peer", folder / "sets", tasks, peer_package(args.lm_eval))
+    stories = args.data.parent / "01_models" / "stories260K"
+    if "stories" in args.models:
+        ingot.import_model(
+            stories / "stories260K.bin", tokenizer=stories / "tok512.bin", out=folder / "models" / "stories"
+        )
+    if "random" in args.models:
+        make_model(folder / "models" / "random", args.data, 2048)
+    found: dict[str, Any] = {}
+    for model in sorted((folder / "models").iterdir()):
+        for shots in args.shots:
+            own = [task for task in tasks if not (task.startswith("truthfulqa") and shots)]
+            plan = plan_of(model, folder / "sets", own, shots, args.limit)
+            peer_plan = {**plan, "tasks_folder": str(folder / "peer"), "tasks": names if own == tasks else [
+                name for name in names if not name.startswith("parity_truthfulqa")]}  # fmt: skip
+            ours, theirs = turn("ingot", plan, sys.executable, folder), turn("lm-eval", peer_plan, args.lm_eval, folder)
+            found[f"{model.name}, {shots} shots"] = compared(ours, theirs)
+            for task, row in found[f"{model.name}, {shots} shots"].items():
+                print(model.name, shots, task, json.dumps({k: v for k, v in row.items() if k not in ("numbers", "lm_eval")}),
+                      json.dumps(row["numbers"]), json.dumps(row["lm_eval"]), flush=True)  # fmt: skip
+    return found
+
+
+def timed(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """MMLU and HellaSwag in turns; lm-eval first at each batch size on a part, then at its best."""
+    from evaluate_sets import write_peer_tasks, write_sets
+
+    write_sets(folder / "sets", args.data, ["mmlu", "hellaswag"])
+    make_model(folder / "timed", args.data, 4096)
+    package, found = peer_package(args.lm_eval), {}
+    for task, shots, limit in (("mmlu", 5, args.limit), ("hellaswag", 10, args.limit)):
+        names = write_peer_tasks(folder / task, folder / "sets", [task], package)
+        plan = plan_of(folder / "timed", folder / "sets", [task], shots, limit)
+        plan["metrics"] = {task: ["acc"] if task == "mmlu" else ["acc", "acc_norm"]}
+        peer = {**plan, "tasks_folder": str(folder / task), "tasks": names}
+        few = max(2, limit // 4)
+        tries = {
+            size: turn("lm-eval", {**peer, "batch_size": size, "limit": few}, args.lm_eval, folder)["cpu_s"]
+            for size in BATCHES
+        }
+        best = min(tries, key=tries.__getitem__)
+        seconds: dict[str, list[dict[str, float]]] = {"ingot": [], "lm-eval": []}
+        for _ in range(args.turns):
+            ours = turn("ingot", plan, sys.executable, folder)
+            theirs = turn("lm-eval", {**peer, "batch_size": best}, args.lm_eval, folder)
+            for side, one in (("ingot", ours), ("lm-eval", theirs)):
+                seconds[side].append({"cpu_s": round(one["cpu_s"], 2), "wall_s": round(one["wall_s"], 2)})
+        middle = {side: statistics.median(each["cpu_s"] for each in all_) for side, all_ in seconds.items()}
+        found[task] = {
+            "shots": shots, "batch_sizes_tried_s": tries, "batch_size": best, "cpu_s": middle, "all": seconds,
+            "times_faster": round(middle["lm-eval"] / middle["ingot"], 2), **compared(ours, theirs)[task],
+        }  # fmt: skip
+        print(task, json.dumps({k: v for k, v in found[task].items() if k not in ("numbers", "lm_eval")}), flush=True)
+    return found
+
+
+if __name__ == "__main__":
+    main()
