@@ -168,6 +168,7 @@ def main() -> None:
     parser.add_argument("--tasks", help="with commas")
     parser.add_argument("--models", default="stories,random")
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--record", type=Path, help="keep lm-eval's numbers on stories260K in this file")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--child", nargs=2, type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -216,10 +217,22 @@ def compare(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 name for name in names if not name.startswith("parity_truthfulqa")]}  # fmt: skip
             ours, theirs = turn("ingot", plan, sys.executable, folder), turn("lm-eval", peer_plan, args.lm_eval, folder)
             found[f"{model.name}, {shots} shots"] = compared(ours, theirs)
+            if args.record and model.name == "stories":
+                record(args.record, shots, args.limit, plan["metrics"], theirs)
             for task, row in found[f"{model.name}, {shots} shots"].items():
-                print(model.name, shots, task, json.dumps({k: v for k, v in row.items() if k not in ("numbers", "lm_eval")}),
-                      json.dumps(row["numbers"]), json.dumps(row["lm_eval"]), flush=True)  # fmt: skip
+                print(model.name, shots, task, json.dumps(row), flush=True)
     return found
+
+
+def record(path: Path, shots: int, limit: int, metrics: dict[str, list[str]], peer: dict[str, Any]) -> None:
+    """Keep lm-eval's numbers for the tests: log-likelihoods by task and item, rounded to 1e-5."""
+    known = json.loads(path.read_text()) if path.exists() else {"limit": limit, "runs": {}}
+    known["runs"][str(shots)] = {
+        task.removeprefix("parity_"): [[round(float(each[0]), 5) for each in one["resps"]] for one in own]
+        for task, own in peer["samples"].items()
+    }
+    known["metrics"] = metrics
+    path.write_text(json.dumps(known) + "\n")
 
 
 def timed(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -251,7 +264,7 @@ def timed(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
             "shots": shots, "batch_sizes_tried_s": tries, "batch_size": best, "cpu_s": middle, "all": seconds,
             "times_faster": round(middle["lm-eval"] / middle["ingot"], 2), **compared(ours, theirs)[task],
         }  # fmt: skip
-        print(task, json.dumps({k: v for k, v in found[task].items() if k not in ("numbers", "lm_eval")}), flush=True)
+        print(task, json.dumps(found[task]), flush=True)
     return found
 
 

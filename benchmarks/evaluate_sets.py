@@ -184,8 +184,9 @@ SETS: dict[str, tuple[Callable[[Path], dict[str, Records]], str, dict[str, str]]
 
 PEERS = {
     "mmlu": "mmlu/default/_default_template_yaml", "hellaswag": "hellaswag/hellaswag.yaml",
-    "boolq": "super_glue/boolq/default.yaml", "arc_easy": "arc/arc_easy.yaml", "arc_challenge": "arc/arc_challenge.yaml",
-    "openbookqa": "openbookqa/openbookqa.yaml", "piqa": "piqa/piqa.yaml", "social_iqa": "siqa/siqa.yaml",
+    "boolq": "super_glue/boolq/default.yaml", "arc_easy": "arc/arc_easy.yaml",
+    "arc_challenge": "arc/arc_challenge.yaml", "openbookqa": "openbookqa/openbookqa.yaml",
+    "piqa": "piqa/piqa.yaml", "social_iqa": "siqa/siqa.yaml",
     "winogrande": "winogrande/default.yaml", "truthfulqa_mc1": "truthfulqa/truthfulqa_mc1.yaml",
     "truthfulqa_mc2": "truthfulqa/truthfulqa_mc2.yaml", "cmmlu": "cmmlu/_default_template_yaml",
     "tmmluplus": "tmmluplus/default/_tmmluplus_template_yaml",

@@ -1,4 +1,4 @@
-"""Asking one model all items of a task: choices by log-likelihood, answers by the engine, each row saved as it comes."""
+"""Asking one model all items of a task: choices by log-likelihood, answers by the engine. Rows are saved at once."""
 
 from __future__ import annotations
 

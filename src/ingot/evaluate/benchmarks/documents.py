@@ -25,8 +25,8 @@ KNOWN = ("id", "group", "cluster", "gold", "question")
 
 @dataclass(frozen=True, eq=False)
 class Document:
-    """One record as the task sees it; compared by identity. gold: indices of the right choices, empty where an answer is written; fields:
-    all that the layout took."""
+    """One record as the task sees it; compared by identity. gold: indices of the right choices, empty where an answer
+    is written; fields: all that the layout took."""
 
     id: str
     group: str
@@ -48,8 +48,8 @@ class Problem:
 
 @dataclass(frozen=True)
 class Found:
-    """What lies on the disk for a task. digest, shots_digest: of the files that were read, by name; copy: which known copy
-    the asked ones are."""
+    """What lies on the disk for a task. digest, shots_digest: of the files that were read, by name; copy: which known
+    copy the asked ones are."""
 
     layout: Layout
     folder: Path
@@ -63,10 +63,9 @@ class Found:
     @property
     def described(self) -> dict[str, Any]:
         """For the report."""
-        return {
-            "folder": str(self.folder), "layout": self.layout.name, "digest": self.digest,
-            "shots_digest": self.shots_digest, "copy": self.copy, "asked": len(self.asked), "problems": [asdict(problem) for problem in self.problems],
-        }  # fmt: skip
+        digests = {"digest": self.digest, "shots_digest": self.shots_digest, "copy": self.copy}
+        problems = [asdict(problem) for problem in self.problems]
+        return {"folder": str(self.folder), "layout": self.layout.name, **digests, "problems": problems}
 
 
 def find(spec: Spec, data: Path | None, most: float, num_shots: int) -> Found:
@@ -155,15 +154,15 @@ def _document(
     try:
         taken |= {key: evaluate(source, around) for key, source in layout.document.items()}
         choices = tuple(map(str, evaluate(spec.choices, taken))) if spec.output == "choice" else ()
+        _check(spec, taken, choices)
         gold = tuple(_index(each, choices) for each in _several(taken.get("gold"))) if choices else ()
-        _check(spec, taken, choices, gold)
     except ERRORS as error:
         return Problem(place, line, str(taken["id"]), str(error))
     cluster = taken["group"] if taken["cluster"] is None else taken["cluster"]
     return Document(str(taken["id"]), str(taken["group"]), str(cluster), choices, gold, taken)
 
 
-def _check(spec: Spec, taken: dict[str, Any], choices: Sequence[str], gold: Sequence[int]) -> None:
+def _check(spec: Spec, taken: dict[str, Any], choices: Sequence[str]) -> None:
     """Raises ValueError for what nobody could answer rightly."""
     if "question" in taken and not str(taken["question"]).strip():
         raise ValueError("the question is empty")
@@ -173,12 +172,14 @@ def _check(spec: Spec, taken: dict[str, Any], choices: Sequence[str], gold: Sequ
         raise ValueError(f"{len(choices)} choices, expected {spec.num_choices or 'two or more'}")
     if not all(choices):
         raise ValueError("a choice is empty")
-    if not gold:
-        raise ValueError("no choice is the right one")
 
 
 def _several(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
+    """Raises ValueError where no choice is right."""
+    found = list(value) if isinstance(value, list | tuple) else [value]
+    if not found:
+        raise ValueError("no choice is the right one")
+    return found
 
 
 def _index(value: Any, choices: Sequence[str]) -> int:

@@ -23,7 +23,9 @@ STATED = re.compile(
 """A letter behind words that announce it."""
 BRACKETED = re.compile(r"[(\[「『【《]\s*([A-J])\s*[)\]」』】》]", re.IGNORECASE)
 LEADING = re.compile(r"^\s*[(\[「『【《]?\s*([A-Ja-j])\s*(?:[)\]」』】》.,:;、。]|\s|$)")
-ALONE = re.compile(r"(?<![A-Za-z])([A-J])(?![A-Za-z])")
+ALONE = re.compile(r"(?<![A-Za-z'])([A-J])(?![A-Za-z'])")
+WORD = re.compile(r"(?<![A-Za-z])[AI]\s+(?!(?:is|because|since)\b)[a-z]", re.IGNORECASE)
+"""An article or a pronoun, not a choice: "A cat", "I think"."""
 
 DIGITS = {name: value for value, name in enumerate("零一二三四五六七八九")} | {"〇": 0, "兩": 2, "两": 2}
 UNITS = {"十": 10, "百": 100, "千": 1000}
@@ -55,14 +57,13 @@ def letter(reply: str, pattern: str | None = None, pick: int = 0) -> str:
     stated = [first or second for first, second in STATED.findall(folded)]
     if stated:
         return stated[-1].upper()
-    leading = LEADING.match(folded)
-    if leading and not re.match(r"^\s*a\s+[a-z]", folded, re.IGNORECASE):  # "A cat" begins with no choice
-        return leading[1].upper()
-    for found in (BRACKETED.findall(folded), ALONE.findall(folded)):
-        named = {each.upper() for each in found}
-        if named:
-            return named.pop() if len(named) == 1 else INVALID
-    return INVALID
+    bracketed = {each.upper() for each in BRACKETED.findall(folded)}
+    if len(bracketed) > 1:
+        return INVALID
+    plain = WORD.sub(" ", folded)
+    leading = LEADING.match(plain)
+    named = {leading[1].upper()} if leading else bracketed or set(ALONE.findall(plain))
+    return named.pop() if len(named) == 1 else INVALID
 
 
 def number(reply: str, pattern: str | None = None, pick: int = -1) -> str:
@@ -78,7 +79,7 @@ def chinese_number(numeral: str) -> str | None:
     """十二 -> "12", 一百零五 -> "105", 兩萬三 -> "23000", 二〇二四 -> "2024"; None for what is no numeral."""
     if all(name in DIGITS for name in numeral):
         return str(int("".join(str(DIGITS[name]) for name in numeral)))
-    total, section, digit = 0, 0, 0
+    total, section, digit, last = 0, 0, 0, 0
     for at, name in enumerate(numeral):
         if name in DIGITS:
             digit = DIGITS[name]
@@ -90,7 +91,9 @@ def chinese_number(numeral: str) -> str | None:
         else:
             if section + digit == 0 and total == 0:
                 return None
-            total, section, digit = (total + section + digit) * LARGE[name], 0, 0
+            own, unit = section + digit, LARGE[name]
+            total = total + own * unit if unit < last else (total + own) * unit
+            section, digit, last = 0, 0, unit
     before = (UNITS | LARGE).get(numeral[-2], 1)  # 一百五 is 150, 二十五 is 25, 一百零五 is 105
     return str(total + section + digit * max(1, before // 10))
 

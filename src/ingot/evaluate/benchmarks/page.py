@@ -217,7 +217,7 @@ def _problems(scores: Scores) -> Table:
     rows: list[list[Cell]] = [[each["file"], each["line"], each["id"], each["reason"]] for each in problems]
     columns = [text(code) for code in ("bench-file", "bench-line", "bench-id", "bench-reason")]
     title = text("bench-problems", task=scores.spec.name)
-    note = text("bench-problems-note", count=len(problems), total=scores.about["total"] + len(problems))
+    note = text("bench-problems-note", count=len(problems))
     return Table(title=title, columns=columns, rows=rows[:MOST_PROBLEMS], note=note)
 
 

@@ -1,9 +1,9 @@
 """From documents to what a model is asked: the examples, the question, the choices, and a hash of it all.
 
-As lm-eval builds it: preamble, then each example as its question, the delimiter and its answer, joined by the separator,
-then the question. What is scored is the delimiter and a choice. The examples of a document depend on its id and the
-seed alone, or are the first of its group; `stream` draws them as lm-eval does, one generator along all documents in
-order, where each draw depends on all before it.
+As lm-eval builds it: preamble, then each example as its question, the delimiter and its answer, joined by the
+separator, then the question. What is scored is the delimiter and a choice. The examples of a document depend on its id
+and the seed alone, or are the first of its group; `stream` draws them as lm-eval does, one generator along all
+documents in order, where each draw depends on all before it.
 """
 
 from __future__ import annotations
@@ -170,8 +170,6 @@ def _streamed(
     for document in asked:
         pool = _pool(spec, pools, document, count)
         stream = streams.setdefault(document.group, random.Random(LM_EVAL_SEED))
-        if spec.shots.source == "asked":
-            drawn = [each for each in stream.sample(pool, count + 1) if each is not document]
-        else:
-            drawn = stream.sample(pool, count)
+        spare = int(spec.shots.source == "asked" or spec.shots.spare)
+        drawn = [each for each in stream.sample(pool, count + spare) if each is not document]
         yield tuple(drawn[:count])

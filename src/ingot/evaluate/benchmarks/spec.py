@@ -81,11 +81,13 @@ class Layout(Part):
 
 class Shots(Part):
     """How many solved examples, and which: the `first` of the group's, or drawn for each `document` by its id. From
-    a layout's `shots`, or the documents `asked`, the asked one left out."""
+    a layout's `shots`, or the documents `asked`, the asked one left out. `spare`: lm-eval draws one more than it shows
+    (it does where a task names no split of examples and none to test)."""
 
     count: int = Field(default=0, ge=0)
     rule: Literal["first", "document"] = "document"
     source: Literal["shots", "asked"] = "shots"
+    spare: bool = False
 
 
 class Answer(Part):

@@ -71,7 +71,6 @@ def prepare(spec: Spec, options: EvaluateOptions) -> Prepared:
     rule = "stream" if wished.first is not None and spec.shots.rule == "document" else spec.shots.rule
     about = {"spec": spec.model_dump(mode="json"), "task_digest": spec.digest, **found.described, "shots": shots,
              "rule": rule, "drawn": drawn, "total": len(found.asked)}  # fmt: skip
-    about.pop("asked")
     say("bench-ready", task=spec.name, items=len(items), total=len(found.asked), folder=found.folder, shots=shots)
     return Prepared(items, about)
 
