@@ -15,7 +15,27 @@ from ingot.evaluate.benchmarks.task import Prepared, prepare
 from ingot.evaluate.evaluate import evaluate
 from ingot.evaluate.options import EvaluateOptions
 
-WORDS = "the cat sat on the mat and the dog ran to the man hello world sky blue green grass".split()
+WORDS = [
+    "the",
+    "cat",
+    "sat",
+    "on",
+    "the",
+    "mat",
+    "and",
+    "the",
+    "dog",
+    "ran",
+    "to",
+    "the",
+    "man",
+    "hello",
+    "world",
+    "sky",
+    "blue",
+    "green",
+    "grass",
+]
 
 
 def question(number: int) -> str:

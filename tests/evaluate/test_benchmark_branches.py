@@ -105,7 +105,7 @@ def test_what_is_too_long_loses_its_beginning(model: LanguageModel, tmp_path: Pa
 
 
 def test_a_token_over_the_join_is_counted_and_all_text_is_scored(model: LanguageModel) -> None:
-    """"th" + "e" is one token of the tokenizer: the continuation is encoded by itself."""
+    """ "th" + "e" is one token of the tokenizer: the continuation is encoded by itself."""
     tokenizer = model.tokenizer
     assert len(tokenizer.encode("the")) < len(tokenizer.encode("th")) + 1
     document: Any = type("Document", (), {"id": "x"})()

@@ -12,16 +12,18 @@ from ingot.evaluate.benchmarks.spec import open_spec
 @pytest.mark.parametrize(
     "reply",
     [
-        "A", "a", "Ａ", "（Ａ）", "(A)", "「A」", "『Ａ』", "選Ａ", "選A。", "答案是A", "答案：Ａ", "正確答案為（A）", "A. 氣體",
-        "Ａ、因為水會蒸發", "The answer is A.", "The correct answer is (A).", "Answer: A", "應選（Ａ）", "我選擇 A", "故選A",
-        "Ａ", "**A**", "答案應為選項Ａ", "B 不對，C 也不對，所以答案是 A",
+        "A", "a", "Ａ", "（Ａ）", "(A)", "「A」", "『Ａ』", "選Ａ", "選A。", "答案是A", "答案：Ａ", "正確答案為（A）",
+        "A. 氣體", "Ａ、因為水會蒸發", "The answer is A.", "The correct answer is (A).", "Answer: A", "應選（Ａ）",
+        "我選擇 A", "故選A", "**A**", "答案應為選項Ａ", "B 不對，C 也不對，所以答案是 A",
     ],
 )  # fmt: skip
 def test_the_letter_that_is_named(reply: str) -> None:
     assert letter(reply) == "A"
 
 
-@pytest.mark.parametrize("reply", ["", "不知道", "A cat sat on the mat", "可能是 B 或 C", "（A）與（B）都對", "K", "ABBA"])
+@pytest.mark.parametrize(
+    "reply", ["", "不知道", "A cat sat on the mat", "可能是 B 或 C", "（A）與（B）都對", "K", "ABBA"]
+)
 def test_no_letter(reply: str) -> None:
     assert letter(reply) == INVALID
 

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 from benching import (
-    asked, options_of, own_rows, prepared, rows_of, write_hellaswag, write_mmlu, write_task, write_winogrande,
+    asked,
+    options_of,
+    own_rows,
+    prepared,
+    rows_of,
+    write_hellaswag,
+    write_mmlu,
+    write_task,
+    write_winogrande,
 )  # fmt: skip
 from evaluating import write_lines
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import signal
@@ -14,7 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from benching import (
-    asked, own_rows, raw, rows_of, write_hellaswag, write_mmlu, write_task, write_winogrande,
+    asked,
+    own_rows,
+    raw,
+    rows_of,
+    write_hellaswag,
+    write_mmlu,
+    write_task,
+    write_winogrande,
 )  # fmt: skip
 from evaluating import write_lines
 
@@ -53,7 +59,9 @@ def test_errors_of_groups_are_pooled(base_dir: Path, tmp_path: Path) -> None:
     rows = rows_of(report, "mmlu-base.jsonl")
     sums = 0.0
     for group in ("anatomy", "law"):
-        found = np.array([int(np.argmax(row["logprobs"])) in row["gold"] for row in rows if row["group"] == group], float)
+        found = np.array(
+            [int(np.argmax(row["logprobs"])) in row["gold"] for row in rows if row["group"] == group], float
+        )
         error = np.std(found, ddof=1) / math.sqrt(len(found))
         sums += (len(found) - 1) * error**2 * len(found)
     assert report.numbers["mmlu.acc_stderr"] == pytest.approx(math.sqrt(sums / (10 - 2) / 10), abs=1e-12)
@@ -113,8 +121,8 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(base_dir: Path, tmp_p
     data = write_mmlu(tmp_path / "d", 40)
     whole = asked(base_dir, data, "mmlu", tmp_path / "whole", benchmark={"shots": 0})
     command = [
-        sys.executable, "-m", "ingot", "evaluate", str(base_dir), "--tasks", "mmlu", "--data", str(data), "--shots", "0",
-        "--benchmark.bad-share", "1", "--out", str(tmp_path / "killed"),
+        sys.executable, "-m", "ingot", "evaluate", str(base_dir), "--tasks", "mmlu", "--data", str(data),
+        "--shots", "0", "--benchmark.bad-share", "1", "--out", str(tmp_path / "killed"),
     ]  # fmt: skip
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     folder, deadline = folder_beside(tmp_path / "killed"), time.monotonic() + 300
