@@ -47,6 +47,8 @@ VERBS = {
     "judge": "ingot.evaluate.judge.verb:judge",
     "score": "ingot.evaluate.metrics.score:score",
     "code": "ingot.evaluate.sandbox.verb:code",
+    "compare": "ingot.evaluate.compare.verb:compare",
+    "gate": "ingot.evaluate.compare.gate:gate",
     "guard": "ingot.guard.guard:guard",
     "serve": "ingot.serve.serve:serve",
     "import": "ingot.model.import_verb:import_model",

@@ -28,6 +28,7 @@ from ingot.data.read import data_files
 from ingot.evaluate import perplexity, wikitext, world
 from ingot.evaluate.cloze import task as cloze
 from ingot.evaluate.entrants import Entrant, baseline_index, common_window, open_entrants
+from ingot.evaluate.item_values import ItemValues
 from ingot.evaluate.options import EvaluateOptions
 from ingot.evaluate.overview import flat_numbers, flat_units, overview
 from ingot.evaluate.sandbox.task import HUMANEVAL_TASK, MBPP_TASK
@@ -75,14 +76,31 @@ def evaluate(options: EvaluateOptions) -> Report:
 
 def rescore(directory: Path | str) -> Report:
     """The report again from the rows saved in a report directory; scoring rules of today, no model needed."""
+    found, raw = saved(directory)
+    return make_report(found.options, raw)
+
+
+def saved(directory: Path | str) -> tuple[Report, dict[str, str]]:
+    """A report of this verb and its raw files, as they were saved. Raises `evaluate-not-a-report`."""
     found = Report.open(directory)
     if found.verb != "evaluate" or MODELS_NAME not in found.files:
         raise fail("evaluate-not-a-report", path=directory, reason=f"verb {found.verb}, no {MODELS_NAME}")
     for name, digest in found.files.items():
         if not (Path(directory) / name).exists() or path_digest(Path(directory) / name) != digest:
             raise fail("evaluate-not-a-report", path=directory, reason=f"{name} is not the file that was saved")
-    raw = {name: (Path(directory) / name).read_bytes().decode() for name in found.files}
-    return make_report(found.options, raw)
+    return found, {name: (Path(directory) / name).read_bytes().decode() for name in found.files}
+
+
+def item_values(report: Report, raw: dict[str, str]) -> list[tuple[Entrant, dict[str, dict[str, ItemValues]]]]:
+    """Of each model, what its rows hold item by item: {task: {number's name: values}}."""
+    tasks = chosen_tasks(report.options["tasks"])
+    return [
+        (entrant, {
+            name: task.values(parse_rows(raw[_raw_name(task, entrant)]), entrant, report.options)
+            for name, task in tasks.items() if task.values is not None
+        })
+        for entrant in (Entrant(**fields) for fields in json.loads(raw[MODELS_NAME]))
+    ]  # fmt: skip
 
 
 def chosen_tasks(names: Sequence[str]) -> dict[str, Task]:

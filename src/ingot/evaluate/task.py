@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from ingot.core.errors import fail
 from ingot.core.report import Cell, Section, Unit
 from ingot.data.objectives.options import Form
 from ingot.evaluate.entrants import Entrant
+from ingot.evaluate.item_values import ItemValues
 from ingot.evaluate.options import EvaluateOptions
 from ingot.evaluate.statistics import Interval
 from ingot.text.tokenizer import Tokenizer
@@ -68,7 +69,8 @@ class TaskResult:
 class Task:
     """`prepare` reads and checks the items before any model is loaded. `raw` begins the names of the saved rows.
     `options` names those that only some tasks read, this one among them. `forms`: the kinds of model that can be asked;
-    `check` refuses a tokenizer without what its kind is asked with."""
+    `check` refuses a tokenizer without what its kind is asked with. `values` says what one model's rows hold item by
+    item, by the names of its numbers: what comparisons and gates read; a task without it has none."""
 
     raw: str
     prepare: Callable[[EvaluateOptions], Sequence[Any]]
@@ -78,6 +80,7 @@ class Task:
     needs_template: bool = False
     forms: tuple[Form, ...] = ("decoder",)
     check: Callable[[Tokenizer, Form], None] | None = None
+    values: Callable[[Sequence[Row], Entrant, Mapping[str, Any]], dict[str, ItemValues]] | None = None
 
 
 def cell(interval: Interval) -> Cell:
