@@ -2,8 +2,8 @@
 
 A claim (not_worse_by, better_by, at_least, at_most) passes only when it is shown: a worse model passes as rarely as
 `level` says, however few items there are. All claims must hold, so that no correction is due (Berger 1982). An alarm
-(no_drop) passes unless a drop is seen: its false alarms are what `level` limits, over all alarms together (Holm), and
-its power against the drop that it names is what must be large enough.
+(no_drop) fails when a drop is seen: its false alarms are what `level` limits, over all alarms together (Holm). Where
+none is seen it passes only if its test would have seen one of the size it names, or if that is shown not to be there.
 """
 
 from __future__ import annotations
@@ -31,9 +31,12 @@ Verdict = Literal["passed", "failed", "cannot-tell", "not-comparable"]
 
 @dataclass(frozen=True)
 class Ruling:
-    """What became of a rule. p: of the claim, or that a drop is chance; `adjusted`: over all alarms. contrary: p of the
-    opposite of a claim. power: for not_worse_by that an equal model passes, for no_drop that such a drop is seen.
-    margin: the rule's size in the figure's unit. needed: items for `min_power`."""
+    """What became of a rule.
+
+    p: of the claim, or that a drop is chance; `adjusted`: over all alarms. contrary: p of a claim's opposite, or of the
+    claim that no drop of the alarm's size is there. power: for not_worse_by that an equal model passes, for no_drop that
+    such a drop is seen. margin: the rule's size in the figure's unit. needed: items for `min_power`.
+    """
 
     rule: Rule
     verdict: Verdict = "not-comparable"
@@ -78,7 +81,11 @@ def _judged(one: Ruling, rules: Rules) -> Ruling:
     level, enough = rules.file.level, one.power is not None and one.power >= rules.file.min_power
     if one.rule.kind == "no_drop":
         assert one.adjusted is not None
-        verdict: Verdict = "failed" if one.adjusted <= level else "passed" if enough else "cannot-tell"
+        verdict: Verdict = "cannot-tell"
+        if one.adjusted <= level:
+            verdict = "failed"
+        elif enough or one.contrary <= level:
+            verdict = "passed"
     elif one.p <= level:
         verdict = "passed"
     else:
@@ -126,7 +133,13 @@ def _plain(
     shown = paired_shares(*found.rights).difference
     if ruling.rule.kind == "no_drop":
         return (
-            replace(ruling, shown=shown, test="gating-test-mcnemar", p=mcnemar_one_sided(better, worse)),
+            replace(
+                ruling,
+                shown=shown,
+                test="gating-test-mcnemar",
+                p=mcnemar_one_sided(better, worse),
+                contrary=tango(better, worse, count, -margin),
+            ),
             lambda items: power.mcnemar_power(items, apart, margin, level, 1),
         )
     bound = margin if ruling.rule.kind == "better_by" else -margin
@@ -138,7 +151,7 @@ def _plain(
 def _clustered(
     ruling: Ruling, found: Pair, margin: float, level: float, seed: int
 ) -> tuple[Ruling, Callable[[int], float]]:
-    """Any other figure, a cluster at a time; the claim is that `gains` sum to more than zero."""
+    """Any other figure, a cluster at a time; a claim is that `gains` sum to more than zero."""
     differences, weights = found.by_cluster()
     counted = weights > 0
     shown = clustered_ratio(differences[counted], weights[counted], seed).scaled(found.source.scale)
@@ -149,10 +162,10 @@ def _clustered(
         return power.mean_power(None if error is None else error * math.sqrt(clusters / there), there, margin, level, 1)
 
     ruling = replace(ruling, shown=shown, test="gating-test-signs")
-    gains = found.sign * differences
-    if ruling.rule.kind == "no_drop":
-        return replace(ruling, p=sign_flip(gains, "below", seed)), seen
     gains = _shifted(ruling.rule, found, margin)
+    if ruling.rule.kind == "no_drop":
+        drop = sign_flip(found.sign * differences, "below", seed)
+        return replace(ruling, p=drop, contrary=sign_flip(gains, "above", seed)), seen
     return replace(ruling, p=sign_flip(gains, "above", seed), contrary=sign_flip(gains, "below", seed)), seen
 
 
