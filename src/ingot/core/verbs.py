@@ -49,6 +49,7 @@ VERBS = {
     "code": "ingot.evaluate.sandbox.verb:code",
     "compare": "ingot.evaluate.compare.verb:compare",
     "gate": "ingot.evaluate.compare.gate:gate",
+    "search": "ingot.evaluate.search.verb:search",
     "guard": "ingot.guard.guard:guard",
     "serve": "ingot.serve.serve:serve",
     "import": "ingot.model.import_verb:import_model",

@@ -32,6 +32,7 @@ from ingot.evaluate.item_values import ItemValues
 from ingot.evaluate.options import EvaluateOptions
 from ingot.evaluate.overview import flat_numbers, flat_units, overview
 from ingot.evaluate.sandbox.task import HUMANEVAL_TASK, MBPP_TASK
+from ingot.evaluate.subset import in_part
 from ingot.evaluate.task import Comparison, Task, dump_rows, parse_rows
 from ingot.infer.opened import open_model
 from ingot.model.place.wish import parse_place
@@ -58,6 +59,8 @@ def evaluate(options: EvaluateOptions) -> Report:
     _refuse_unused(options, tasks)
     items = {name: task.prepare(options) for name, task in tasks.items()}
     entrants = open_entrants(options.models, partial(_check_askable, tasks))
+    items = {name: in_part(task.prepare(options), options.items.part, name) for name, task in tasks.items()}
+    entrants = open_entrants(options, partial(_check_askable, tasks))
     baseline = baseline_index(entrants, options.baseline)
     window, stride = common_window(entrants, options)
     settled = options.model_copy(update={"window": window, "stride": stride, "baseline": entrants[baseline].name})

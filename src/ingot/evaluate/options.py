@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import field_validator
 
@@ -16,6 +17,14 @@ class ClozeOptions(Options):
 
     fillers: int = option(4, "fillers offered for each gap of a world, one of them right", ge=2)
     items: Path | None = option(None, "a .jsonl file of items to ask instead of a world's")
+
+
+class ItemsOptions(Options):
+    """Which of the items are measured on."""
+
+    part: Literal["all", "search", "test"] = option(
+        "all", "the half of the items that a search may look at, or the other, for its winner", plain=True
+    )
 
 
 class RunOptions(Options):
@@ -53,6 +62,7 @@ class EvaluateOptions(Options):
     samples: int = option(2, "answers shown of every kind, language and verdict", ge=0)
     seed: int = option(0, "seed of the sample and of the bootstrap", ge=0)
     place: str = option("cpu", "where to run: cpu, cuda, cuda:1, 2xcuda, auto, or sizes such as cuda=8GiB,cpu=4GiB")
+    items: ItemsOptions = option(ItemsOptions(), "which of the items are measured on")
     run: RunOptions = option(RunOptions(), "how the models run")
     cloze: ClozeOptions = option(ClozeOptions(), "what task cloze asks")
     code: CodeOptions = option(CodeOptions(), "how tasks humaneval and mbpp have programs written")

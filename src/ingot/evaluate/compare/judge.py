@@ -33,9 +33,9 @@ Verdict = Literal["passed", "failed", "cannot-tell", "not-comparable"]
 class Ruling:
     """What became of a rule.
 
-    p: of the claim, or that a drop is chance; `adjusted`: over all alarms. contrary: p of a claim's opposite, or of the
-    claim that no drop of the alarm's size is there. power: for not_worse_by that an equal model passes, for no_drop that
-    such a drop is seen. margin: the rule's size in the figure's unit. needed: items for `min_power`.
+    p: of the claim, or that a drop is chance; `adjusted`: over all alarms. contrary: p of a claim's opposite, or of
+    the claim that no drop of the alarm's size is there. power: for not_worse_by that an equal model passes, for no_drop
+    that such a drop is seen. margin: the rule's size in the figure's unit. needed: items for `min_power`.
     """
 
     rule: Rule
