@@ -141,8 +141,10 @@ def bring(step: PlannedStep, key: str, folder: Path, source: Path) -> StepState 
     place = Path(known.place) if known.place else None
     if known.output != output_digest(place):
         return None
-    if place is not None and step.out is not None:
+    if place is not None and step.out is not None and place.is_dir():
         shutil.copytree(place, step.out, copy_function=_link)
+    elif place is not None and step.out is not None and place.exists():
+        _link(str(place), str(step.out))
     state = relocated(known, str(step.out or ""))
     write_state(folder, step.name, state)
     return state
