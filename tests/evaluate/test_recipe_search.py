@@ -22,6 +22,8 @@ from ingot.evaluate.search.verb import search
 from ingot.evaluate.subset import in_part
 from ingot.train.search.space import Among, Between
 
+pytestmark = pytest.mark.slow
+
 RECIPE = """
 title: A life
 inputs: {people: 3}
@@ -130,7 +132,7 @@ def trials(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_it_finds_the_front_and_measures_the_winner_again(tmp_path: Path, shop: Shop) -> None:
-    report = go(tmp_path, trials=14)
+    report = go(tmp_path, trials=12)
     found = trials(tmp_path)
     assert found[0]["values"] == {"base.depth": 2, "base.lr": 0.01}  # the recipe as it stands
     done = [one["figures"] for one in found if one["state"] == "done"]
