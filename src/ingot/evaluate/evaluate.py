@@ -57,10 +57,8 @@ def evaluate(options: EvaluateOptions) -> Report:
     parse_place(options.place)
     tasks = chosen_tasks(options.tasks)
     _refuse_unused(options, tasks)
-    items = {name: task.prepare(options) for name, task in tasks.items()}
-    entrants = open_entrants(options.models, partial(_check_askable, tasks))
     items = {name: in_part(task.prepare(options), options.items.part, name) for name, task in tasks.items()}
-    entrants = open_entrants(options, partial(_check_askable, tasks))
+    entrants = open_entrants(options.models, partial(_check_askable, tasks))
     baseline = baseline_index(entrants, options.baseline)
     window, stride = common_window(entrants, options)
     settled = options.model_copy(update={"window": window, "stride": stride, "baseline": entrants[baseline].name})
