@@ -222,7 +222,7 @@ BAD = {
     "search-unknown-step": (("report.size", "reprot.size"), "report"),
     "search-unknown-number": (('"bits:min"', '"bist:min"'), "bits"),
     "search-no-space": (("search:", "next: []\nignored:"), "--space"),
-    "unknown-option": (("  space:", "  spce:"), "space"),
+    "unknown-option": (("  objectives:", "  objectvies:"), "line 8.*objectives"),
     "search-no-test": (("verb: evaluate, models: [$base]", "verb: train, data: $world"), "evaluate"),
     "search-test-same": (("  objectives:", "  test: {base.lr: 0.01}\n  objectives:"), "0.01"),
 }

@@ -97,14 +97,14 @@ def read_spec(
 
 def _file(recipe: Path, space: Path | None) -> SearchFile:
     path = space or recipe
-    content, _ = yaml_lines.read(path)
+    content, lines = yaml_lines.read(path)
     found = content if space is not None else content.get("search")
     if not found or not isinstance(found, Mapping):
         raise fail("search-no-space", path=path)
     try:
         return SearchFile.of(**{str(key): value for key, value in found.items()})
     except IngotError as error:
-        located = fail("gating-place", path=path, line=1, reason=str(error))
+        located = fail("gating-place", path=path, line=1 if space else lines.at("search"), reason=str(error))
         located.code = error.code
         raise located from None
 
