@@ -33,8 +33,8 @@ from ingot.data.manifest import heldout_files
 from ingot.data.read import Document, read_documents
 from ingot.evaluate.entrants import Entrant
 from ingot.evaluate.heldout import held_out
-from ingot.evaluate.metrics.tokens import LETTER, UNSPACED_LETTER
 from ingot.evaluate.item_values import ItemValues
+from ingot.evaluate.metrics.tokens import LETTER, UNSPACED_LETTER
 from ingot.evaluate.options import EvaluateOptions
 from ingot.evaluate.statistics import Interval, Values, clustered_ratio
 from ingot.evaluate.subset import stratified
