@@ -27,7 +27,6 @@ from ingot.core.report import (
     Report,
     Series,
     Table,
-    compare,
     unique_names,
 )
 
@@ -233,21 +232,6 @@ def test_verdict_cards_and_contents() -> None:
     assert many.count("<dt>") == 8
     assert "<td>n11</td>" in many
     assert "<nav" not in page(example(sections=[Prose(title="a", text="b")]))
-
-
-def test_compare() -> None:
-    first = example(title="chat", numbers={"bits": 2.0, "right": 0.5, "word": "x"})
-    second = example(title="chat", numbers={"bits": 3.0, "right": Interval(value=0.25, low=0.2, high=0.3), "more": 1})
-    compared = compare([first, second])
-    table, plot = compared.sections
-    assert isinstance(table, Table)
-    assert table.rows[0] == ["chat", 2.0, 0.5, "x", None]
-    assert table.rows[1] == ["chat (2)", 3.0, second.numbers["right"], None, 1]
-    assert isinstance(plot, Plot)
-    assert [(series.name, series.x, series.y) for series in plot.series] == [
-        ("chat", ["bits", "right"], [1.0, 1.0]),
-        ("chat (2)", ["bits", "right"], [1.5, 0.5]),
-    ]
 
 
 def test_unique_names() -> None:

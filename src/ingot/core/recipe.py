@@ -22,7 +22,7 @@ from ingot.core.hallmark import now
 from ingot.core.language import language
 from ingot.core.options import Options, argument, option, required, verb
 from ingot.core.progress import say, warn
-from ingot.core.recipe_plan import FindVerb, Plan, PlannedStep, plan
+from ingot.core.recipe_plan import Changes, FindVerb, Plan, PlannedStep, plan
 from ingot.core.recipe_state import StepState
 from ingot.core.report import Language, Report, Unit, plain_number
 from ingot.core.verbs import find_verb
@@ -91,18 +91,21 @@ class RunOutcome:
         return {"path": place["path"], "report": place["report"], "steps": steps, "passed": self.passed}
 
 
-def run_recipe(options: RunOptions, find: FindVerb) -> RunOutcome:
-    """Run a recipe with the verbs that `find` knows."""
+def run_recipe(
+    options: RunOptions, find: FindVerb, changes: Changes | None = None, reuse: memory.Reuse | None = None
+) -> RunOutcome:
+    """Run a recipe with the verbs that `find` knows; `changes`: options with other values than the recipe's; `reuse`:
+    looks elsewhere for a step that is done."""
     from ingot.core.recipe_report import recipe_report
 
-    planned = plan(options.recipe, options.out, options.set, find)
+    planned = plan(options.recipe, options.out, options.set, find, changes)
     folder = memory.open_folder(options.out)
     with memory.locked(folder):
         say("recipe-head", title=planned.title, count=len(planned.steps), out=options.out)
         _name_leftovers(planned, options.out)
         results: list[StepResult] = []
         try:
-            _run_steps(planned, folder, results)
+            _run_steps(planned, folder, results, reuse)
         except Exception as error:
             recipe_report(planned, results, options.recipe, failure=str(error)).save(options.out)
             raise
@@ -113,19 +116,21 @@ def run_recipe(options: RunOptions, find: FindVerb) -> RunOutcome:
     return outcome
 
 
-def _run_steps(planned: Plan, folder: Path, results: list[StepResult]) -> None:
+def _run_steps(planned: Plan, folder: Path, results: list[StepResult], reuse: memory.Reuse | None) -> None:
     """Each step in order, until the last or until a gate fails; results grow as steps end."""
     source = memory.source_digest()
     for number, step in enumerate(planned.steps, start=1):
-        results.append(_turn(step, f"{number}/{len(planned.steps)}", folder, source))
+        results.append(_turn(step, f"{number}/{len(planned.steps)}", folder, source, reuse))
         if not results[-1].passed:
             return
         gc.collect()
 
 
-def _turn(step: PlannedStep, number: str, folder: Path, source: str) -> StepResult:
+def _turn(step: PlannedStep, number: str, folder: Path, source: str, reuse: memory.Reuse | None) -> StepResult:
     """Skip or run one step, then check its gates."""
     key, known = memory.step_key(step, source), memory.read_state(folder, step.name)
+    if known is None and reuse is not None:
+        known = reuse(step, key, folder)
     intact = known is not None and known.output == memory.output_digest(step.out)
     if known is not None and known.status == "done" and known.key == key and intact:
         say("recipe-skipped", number=number, name=step.name, verb=step.verb_name)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ class RecipeFile(Options):
     description: str = option("", "a sentence or two on what it shows")
     inputs: dict[str, Scalar] = option({}, "what --set may change, with its default; null: must be given")
     steps: dict[str, dict[str, Any]] = required("the steps, in the order in which they run", min_length=1)
+    search: dict[str, Any] = option({}, "what ingot search varies; ingot run uses the values in the steps")
     next: list[str] = option([], "commands to try afterwards")
 
 
@@ -68,7 +69,11 @@ class Plan:
     next: list[str]
 
 
-def plan(path: Path, out: Path, settings: list[str], find: FindVerb) -> Plan:
+Changes = Mapping[str, Mapping[str, Any]]
+"""Step -> option ("lora.rank" where it is in a group) -> the value it has instead of the recipe's."""
+
+
+def plan(path: Path, out: Path, settings: list[str], find: FindVerb, changes: Changes | None = None) -> Plan:
     """Read and check a recipe. Raises IngotError naming the file, the line and the step."""
     content, lines = yaml_lines.read(path)
     if not isinstance(content, dict):
@@ -77,11 +82,21 @@ def plan(path: Path, out: Path, settings: list[str], find: FindVerb) -> Plan:
         recipe = RecipeFile.of(**{str(key): value for key, value in content.items()})
     inputs = _inputs(recipe, settings, path, lines)
     reader = _Reader(path, lines, out, find, dict(inputs), {}, set(recipe.steps))
-    steps = [reader.step(name, values) for name, values in recipe.steps.items()]
+    steps = [reader.step(name, changed(values, (changes or {}).get(name, {}))) for name, values in recipe.steps.items()]
     commands = [str(reader.fill(command, ("next",))) for command in recipe.next]
     if unused := [name for name in inputs if name not in reader.used]:
         raise fail("recipe-unused-input", path=path, line=lines.at("inputs", unused[0]), name=unused[0])
     return Plan(recipe.title, recipe.description, inputs, steps, commands)
+
+
+def changed(content: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a step holds, with some options set to other values."""
+    found = dict(content)
+    for name, value in values.items():
+        group, _, inner = name.partition(".")
+        before = found.get(group)
+        found[group] = changed(before if isinstance(before, dict) else {}, {inner: value}) if inner else value
+    return found
 
 
 def _inputs(recipe: RecipeFile, settings: list[str], path: Path, lines: yaml_lines.Lines) -> dict[str, Scalar]:

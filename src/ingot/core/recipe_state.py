@@ -12,8 +12,9 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -125,6 +126,35 @@ def relocated(state: StepState, place: str) -> StepState:
     summary = {key: place + value.removeprefix(state.place) if isinstance(value, str) and value.startswith(state.place)
                else value for key, value in state.summary.items()}  # fmt: skip
     return state.model_copy(update={"place": place, "summary": summary})
+
+
+Reuse = Callable[[PlannedStep, str, Path], StepState | None]
+"""(step, its key, the folder of states of this run) -> the state of the same step brought over from another run."""
+
+
+def bring(step: PlannedStep, key: str, folder: Path, source: Path) -> StepState | None:
+    """A step that is done in the run whose states lie in `source`, brought over: files are linked, not copied, because
+    no step writes in place. None where that run has not done the same, or what it wrote was changed."""
+    known = read_state(source, step.name)
+    if known is None or known.status != "done" or known.key != key:
+        return None
+    place = Path(known.place) if known.place else None
+    if known.output != output_digest(place):
+        return None
+    if place is not None and step.out is not None and place.is_dir():
+        shutil.copytree(place, step.out, copy_function=_link)
+    elif place is not None and step.out is not None and place.exists():
+        _link(str(place), str(step.out))
+    state = relocated(known, str(step.out or ""))
+    write_state(folder, step.name, state)
+    return state
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)
 
 
 def write_state(folder: Path, name: str, state: StepState) -> None:

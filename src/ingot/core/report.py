@@ -332,51 +332,11 @@ def _write_raw(directory: Path, name: str, content: bytes | str) -> None:
     target.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def compare(reports: list[Report]) -> Report:
-    """One report of several: their numbers side by side in a table, and relative to the first in a plot."""
-    from ingot.core.language import text
-
-    names = unique_names([report.title for report in reports])
-    rows = list(dict.fromkeys(name for report in reports for name in report.numbers))
-    units = {name: unit for report in reports for name, unit in report.units.items() if name in rows}
-    table = Table(
-        title=text("report-numbers"),
-        columns=[text("report-report"), *rows],
-        rows=[[name, *(report.numbers.get(row) for row in rows)] for name, report in zip(names, reports, strict=True)],
-        units=units,
-    )
-    ratios = [_ratios(report, reports[0], rows) for report in reports]
-    shared = [name for name in rows if all(name in ratio for ratio in ratios)]
-    plot = Plot(
-        title=text("report-relative", first=names[0]),
-        kind="bar",
-        series=[Series(name=n, x=list(shared), y=[r[x] for x in shared]) for n, r in zip(names, ratios, strict=True)],
-        y_label=text("report-ratio"),
-        note=text("report-relative-note", first=names[0]),
-    )
-    return Report(
-        title=text("report-compared", count=len(reports)),
-        verb="compare",
-        options={"reports": [str(report.path or report.title) for report in reports]},
-        sections=[table, plot] if shared and len(reports) > 1 else [table],
-    )
-
-
 def unique_names(names: list[str]) -> list[str]:
     """The same names, with a number behind those that repeat."""
     return [
         name if names.index(name) == at else f"{name} ({names[: at + 1].count(name)})" for at, name in enumerate(names)
     ]
-
-
-def _ratios(report: Report, first: Report, names: list[str]) -> dict[str, float]:
-    """Each number as a share of the first report's, where both are numbers and the first is above zero."""
-    found = {}
-    for name in names:
-        value, reference = (plain_number(one.numbers.get(name)) for one in (report, first))
-        if value is not None and reference is not None and reference > 0:
-            found[name] = value / reference
-    return found
 
 
 def plain_number(value: object) -> float | None:

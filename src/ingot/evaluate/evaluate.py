@@ -33,10 +33,12 @@ from ingot.evaluate import perplexity, wikitext, world
 from ingot.evaluate.benchmarks import task as benchmarks
 from ingot.evaluate.cloze import task as cloze
 from ingot.evaluate.entrants import Entrant, baseline_index, common_window, open_entrants
+from ingot.evaluate.item_values import ItemValues
 from ingot.evaluate.journal import Journal, folder_beside, forget
 from ingot.evaluate.options import EvaluateOptions
 from ingot.evaluate.overview import flat_numbers, flat_units, overview
 from ingot.evaluate.sandbox.task import HUMANEVAL_TASK, MBPP_TASK
+from ingot.evaluate.subset import in_part
 from ingot.evaluate.task import Comparison, Row, Task, dump_rows, parse_rows
 from ingot.infer.opened import open_model
 from ingot.model.place.wish import parse_place
@@ -63,7 +65,8 @@ def evaluate(options: EvaluateOptions) -> Report:
     parse_place(options.place)
     tasks = chosen_tasks(options.tasks)
     _refuse_unused(options, tasks)
-    items = {name: task.prepare(options) for name, task in tasks.items()}
+    prepared = {name: task.prepare(options) for name, task in tasks.items()}
+    items = {name: in_part(found, options.items.part, name) for name, found in prepared.items()}
     entrants = open_entrants(options.models, partial(_check_askable, tasks))
     baseline = baseline_index(entrants, options.baseline)
     window, stride = common_window(entrants, options)
@@ -76,7 +79,7 @@ def evaluate(options: EvaluateOptions) -> Report:
         raw |= rows
         ran.append(replace(entrant, weights=weights))
     raw[MODELS_NAME] = _dumped([asdict(entrant) for entrant in ran])
-    abouts = {name: task.about(items[name]) for name, task in tasks.items() if task.about is not None}
+    abouts = {name: task.about(prepared[name]) for name, task in tasks.items() if task.about is not None}
     raw |= {BENCHMARKS_NAME: _dumped(abouts)} if abouts else {}
     report = make_report(settled.model_dump(mode="json"), raw).write(options.out, raw)
     forget(options.out)
@@ -90,14 +93,31 @@ def _dumped(value: Any) -> str:
 
 def rescore(directory: Path | str) -> Report:
     """The report again from the rows saved in a report directory; scoring rules of today, no model needed."""
+    found, raw = saved(directory)
+    return make_report(found.options, raw)
+
+
+def saved(directory: Path | str) -> tuple[Report, dict[str, str]]:
+    """A report of this verb and its raw files, as they were saved. Raises `evaluate-not-a-report`."""
     found = Report.open(directory)
     if found.verb != "evaluate" or MODELS_NAME not in found.files:
         raise fail("evaluate-not-a-report", path=directory, reason=f"verb {found.verb}, no {MODELS_NAME}")
     for name, digest in found.files.items():
         if not (Path(directory) / name).exists() or path_digest(Path(directory) / name) != digest:
             raise fail("evaluate-not-a-report", path=directory, reason=f"{name} is not the file that was saved")
-    raw = {name: (Path(directory) / name).read_bytes().decode() for name in found.files}
-    return make_report(found.options, raw)
+    return found, {name: (Path(directory) / name).read_bytes().decode() for name in found.files}
+
+
+def item_values(report: Report, raw: dict[str, str]) -> list[tuple[Entrant, dict[str, dict[str, ItemValues]]]]:
+    """Of each model, what its rows hold item by item: {task: {number's name: values}}."""
+    tasks = chosen_tasks(report.options["tasks"], json.loads(raw.get(BENCHMARKS_NAME, "{}")))
+    return [
+        (entrant, {
+            name: task.values(parse_rows(raw[_raw_name(task, entrant)]), entrant, report.options)
+            for name, task in tasks.items() if task.values is not None
+        })
+        for entrant in (Entrant(**fields) for fields in json.loads(raw[MODELS_NAME]))
+    ]  # fmt: skip
 
 
 def chosen_tasks(names: Sequence[str], abouts: Mapping[str, dict[str, Any]] | None = None) -> dict[str, Task]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import field_validator
 
@@ -27,6 +28,14 @@ class BenchmarkOptions(Options):
     )
     bad_share: float = option(
         0.05, "share of broken records, and of prompts that do not fit, above which nothing is asked", ge=0, le=1
+    )
+
+
+class ItemsOptions(Options):
+    """Which of the items are measured on."""
+
+    part: Literal["all", "search", "test"] = option(
+        "all", "the half of the items that a search may look at, or the other, for its winner", plain=True
     )
 
 
@@ -65,6 +74,7 @@ class EvaluateOptions(Options):
     samples: int = option(2, "answers shown of every kind, language and verdict", ge=0)
     seed: int = option(0, "seed of the sample and of the bootstrap", ge=0)
     place: str = option("cpu", "where to run: cpu, cuda, cuda:1, 2xcuda, auto, or sizes such as cuda=8GiB,cpu=4GiB")
+    items: ItemsOptions = option(ItemsOptions(), "which of the items are measured on")
     run: RunOptions = option(RunOptions(), "how the models run")
     benchmark: BenchmarkOptions = option(BenchmarkOptions(), "how benchmarks are asked")
     cloze: ClozeOptions = option(ClozeOptions(), "what task cloze asks")

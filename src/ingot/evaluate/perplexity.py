@@ -12,12 +12,14 @@ article would be a handful of words. Perplexities by byte and character are bits
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +31,9 @@ from ingot.core.progress import progress, warn
 from ingot.core.report import Cell, Plot, Section, Series, Table, plain_number
 from ingot.data.manifest import heldout_files
 from ingot.data.read import Document, read_documents
+from ingot.evaluate.entrants import Entrant
 from ingot.evaluate.heldout import held_out
+from ingot.evaluate.item_values import ItemValues
 from ingot.evaluate.metrics.tokens import LETTER, UNSPACED_LETTER
 from ingot.evaluate.options import EvaluateOptions
 from ingot.evaluate.statistics import Interval, Values, clustered_ratio
@@ -92,7 +96,7 @@ def measure(model: LanguageModel, documents: Sequence[Document], options: Evalua
     rows = [[*context, *found.ids] for found in encoded]
     scored = dict(document_logprobs(model, rows, len(context), options.window, options.stride))
     return [
-        {"document": f"{document.source}:{document.line}", **row}
+        {"document": f"{document.source}:{document.line}", "digest": text_digest(document.text), **row}
         for number, (document, found) in enumerate(zip(documents, encoded, strict=True))
         for row in block_rows(document.text, found, scored[number], model.tokenizer)
     ]
@@ -119,6 +123,11 @@ def block_rows(document: str, encoded: Encoded, logprobs: Values, tokenizer: Tok
             "lost": lost if block == 0 else 0,
             "nats": word_if_infinite(-float(logprobs[inside].sum())),
         }
+
+
+def text_digest(written: str) -> str:
+    """What tells documents apart wherever their files lie."""
+    return hashlib.sha256(written.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def start_ids(tokenizer: Tokenizer, path: Path) -> tuple[int, ...]:
@@ -304,4 +313,52 @@ def _verdicts(comparison: Comparison, numbers: Sequence[dict[str, Cell]]) -> lis
     return sentences
 
 
-TASK = Task(raw="documents", prepare=prepare, measure=measure, score=score, options=("window", "stride", "heldout"))
+def values(rows: Sequence[Row], entrant: Entrant, options: Mapping[str, Any]) -> dict[str, ItemValues]:
+    """Blocks by what their document holds, drawn like the intervals: by document, or by block where there are few.
+
+    A model whose tokenizer loses text has no figure, as in `score`. Tokens are counted alike by one tokenizer only.
+    """
+    lost, characters = (sum(row[name] for row in rows) for name in ("lost", "characters"))
+    if lost > LOSSY * characters:
+        return {}
+    if not all("digest" in row for row in rows):
+        raise fail("evaluate-rows-old", model=entrant.name)
+    ids, documents = _block_ids(rows)
+    nats = np.array([float(row["nats"]) for row in rows], np.float64)
+    own = {"window": str(options["window"]), "stride": str(options["stride"])}
+
+    def figure(weight: str, scale: float, **conditions: str) -> ItemValues:
+        weights = np.array([row[weight] for row in rows], np.float64)
+        asked = [f"{row['bytes']} {row['characters']}" for row in rows]
+        return ItemValues(
+            ids, asked, nats, weights, documents if len(set(documents)) >= MIN_DOCUMENTS else ids, is_share=False,
+            higher_is_better=False, primary=weight == "bytes", scale=scale, conditions=own | conditions,
+            questions=[f"{row['document']} ({row['block'] + 1})" for row in rows],
+            replies=[f"{scale * n / w:.4f}" if w else "-" for n, w in zip(nats, weights, strict=True)],
+        )  # fmt: skip
+
+    return {
+        "bits_per_byte": figure("bytes", BITS),
+        "bits_per_character": figure("characters", BITS),
+        "nats_per_token": figure("tokens", 1.0, tokenizer=entrant.tokenizer),
+    }
+
+
+def _block_ids(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
+    """An id for each block and for its document: the text's digest, numbered where a text stands several times."""
+    copies: dict[str, dict[str, int]] = {}
+    documents = []
+    for row in rows:
+        seen = copies.setdefault(row["digest"], {})
+        documents.append(f"{row['digest']}.{seen.setdefault(row['document'], len(seen))}")
+    return [f"{document}.{row['block']}" for document, row in zip(documents, rows, strict=True)], documents
+
+
+TASK = Task(
+    raw="documents",
+    prepare=prepare,
+    measure=measure,
+    score=score,
+    options=("window", "stride", "heldout"),
+    values=values,
+)

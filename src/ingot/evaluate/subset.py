@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
+
+from ingot.core.errors import fail
 
 T = TypeVar("T")
 
@@ -29,6 +31,24 @@ def stratified(
         ranked = sorted(places, key=lambda place: _rank(seed, identity(items[place])))
         chosen.extend(ranked[: shares[name]])
     return [items[place] for place in sorted(chosen)]
+
+
+def in_part(items: Sequence[T], part: Literal["all", "search", "test"], task: str) -> Sequence[T]:
+    """The items of one half, told by a hash of what each is: no order, seed or sample moves an item to the other half.
+
+    Raises `evaluate-part-empty`.
+    """
+    if part == "all":
+        return items
+    found = [item for item in items if (_rank(0, identity(item))[0] % 2 == 1) == (part == "test")]
+    if not found:
+        raise fail("evaluate-part-empty", task=task, part=part, count=len(items))
+    return found
+
+
+def identity(item: object) -> str:
+    """What an item is: its text, else its id."""
+    return str(getattr(item, "text", None) or getattr(item, "id", None) or item)
 
 
 def _shares(sizes: dict[Hashable, int], limit: int) -> dict[Hashable, int]:

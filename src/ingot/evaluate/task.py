@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from ingot.core.errors import fail
 from ingot.core.report import Cell, Section, Unit
 from ingot.data.objectives.options import Form
 from ingot.evaluate.entrants import Entrant
+from ingot.evaluate.item_values import ItemValues
 from ingot.evaluate.options import EvaluateOptions
 from ingot.evaluate.statistics import Interval
 from ingot.text.tokenizer import Tokenizer
@@ -70,7 +71,8 @@ class Task:
     `options` names those that only some tasks read, this one among them. `forms`: the kinds of model that can be asked;
     `check` refuses a tokenizer without what its kind is asked with. `journal`: what decides the rows beside the model;
     where it is given, `measure` also takes a journal, and saves each row there as it comes. `about`: what is saved of
-    the items beside the rows."""
+    the items beside the rows. `values` says what one model's rows hold item by item, by the names of its numbers: what
+    comparisons and gates read; a task without it has none."""
 
     raw: str
     prepare: Callable[[EvaluateOptions], Sequence[Any]]
@@ -82,6 +84,7 @@ class Task:
     check: Callable[[Tokenizer, Form], None] | None = None
     journal: Callable[[Any, EvaluateOptions], dict[str, Any]] | None = None
     about: Callable[[Any], dict[str, Any]] | None = None
+    values: Callable[[Sequence[Row], Entrant, Mapping[str, Any]], dict[str, ItemValues]] | None = None
 
 
 def cell(interval: Interval) -> Cell:

@@ -6,9 +6,11 @@ Answers are kept word for word; scoring reads those rows only. Models are compar
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +19,8 @@ from ingot.core.errors import fail
 from ingot.core.language import text
 from ingot.core.progress import progress
 from ingot.core.report import Cell, Plot, Section, Series, Table, Unit, plain_number
+from ingot.evaluate.entrants import Entrant
+from ingot.evaluate.item_values import ItemValues
 from ingot.evaluate.options import EvaluateOptions
 from ingot.evaluate.questions import Question, questions_path, read_questions
 from ingot.evaluate.scoring import ABSTAINED, ARITHMETIC, EMPTY, MADE_UP, NEVER_TOLD, RIGHT, WRONG, verdict
@@ -262,6 +266,24 @@ def _percent(value: Cell) -> str:
     return f"{100 * (plain_number(value) or 0):.0f} %"
 
 
+def values(rows: Sequence[Row], entrant: Entrant, options: Mapping[str, Any]) -> dict[str, ItemValues]:
+    """Of every group, which of its questions were answered as they should be."""
+    verdicts = [verdict(row["kind"], row["reply"], row["accept"]) for row in rows]
+    asked = [json.dumps([row["kind"], row["question"], row["accept"]], ensure_ascii=False) for row in rows]
+    conditions = {"max_tokens": str(options["max_tokens"])}
+    found = {}
+    for group in make_groups(rows):
+        own = [rows[place] for place in group.places]
+        ids = [row["id"] for row in own]
+        found[group.key] = ItemValues(
+            ids, [asked[place] for place in group.places], _hits(group, verdicts).astype(np.float64), np.ones(len(own)),
+            ids, is_share=True, higher_is_better=group.counted != MADE_UP, conditions=conditions,
+            primary=group.lang is None and group.kind in HEADLINES, questions=[row["question"] for row in own],
+            replies=[row["reply"] for row in own],
+        )  # fmt: skip
+    return found
+
+
 TASK = Task(
     raw="answers",
     prepare=prepare,
@@ -269,4 +291,5 @@ TASK = Task(
     score=score,
     options=("world", "slots", "max_tokens", "samples"),
     needs_template=True,
+    values=values,
 )

@@ -17,6 +17,7 @@ from ingot.data.objectives.options import Form
 from ingot.evaluate.cloze.from_world import world_directory, world_items
 from ingot.evaluate.cloze.item import Item
 from ingot.evaluate.cloze.page import score
+from ingot.evaluate.cloze.views import item_values
 from ingot.evaluate.options import EvaluateOptions
 from ingot.evaluate.questions import read_questions
 from ingot.evaluate.subset import stratified
@@ -58,4 +59,5 @@ TASK = Task(
     options=("world", "cloze", "samples"),
     forms=("decoder", "encoder", "encoder-decoder"),
     check=check,
+    values=item_values,
 )

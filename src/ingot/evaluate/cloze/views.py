@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +11,16 @@ import numpy as np
 
 from ingot.core.language import text
 from ingot.evaluate.cloze.item import AFTER, BEFORE
+from ingot.evaluate.entrants import Entrant
+from ingot.evaluate.item_values import ItemValues
 from ingot.evaluate.statistics import Interval, Right, Values, cluster_sums, clustered_ratio, clustered_share
 from ingot.evaluate.task import Comparison, Row
 
 WHOLE, LEFT = "cloze", "cloze-left"
 """What the names of numbers begin with: judged by the whole text, and by what stands before the gap alone."""
+
+ASKED = ("group", "before", "fillers", "after", "right")
+"""What an item is, besides its id."""
 
 
 @dataclass(frozen=True)
@@ -118,3 +124,26 @@ def commonest(rows: Sequence[Row], places: Sequence[int]) -> float | None:
     if any(found is None for found, _ in counts):
         return None
     return sum((found[right] == max(found)) / found.count(max(found)) for found, right in counts) / len(places)
+
+
+def item_values(rows: Sequence[Row], entrant: Entrant, options: Mapping[str, Any]) -> dict[str, ItemValues]:
+    """Of every group, which gaps were filled rightly, and how surprising the right fillers were, drawn by subject."""
+    view, about = View.of(entrant.name, WHOLE, rows), [str(subject) for subject in subjects(rows)]
+    right, everything = view.right.astype(np.float64), range(len(rows))
+
+    def figure(values: Values, places: Sequence[int], **how: Any) -> ItemValues:
+        own = [rows[place] for place in places]
+        return ItemValues(
+            [row["id"] for row in own],
+            [json.dumps([row[name] for name in ASKED], ensure_ascii=False) for row in own],
+            values[list(places)],
+            np.ones(len(own)),
+            [about[place] for place in places],
+            questions=[f"{row['before']}____{row['after']}" for row in own],
+            replies=[row["fillers"][int(np.argmax(row["nats"]))] for row in own],
+            **how,
+        )
+
+    shares = {f"{WHOLE}{group.key}": figure(right, group.places, is_share=True, primary=group.key == "")
+              for group in make_groups(rows)}  # fmt: skip
+    return shares | {"cloze_nats": figure(view.nats, everything, is_share=False, higher_is_better=False)}

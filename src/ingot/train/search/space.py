@@ -31,19 +31,21 @@ TOKENS = (4, 8, 16, 32, 64)
 
 @dataclass(frozen=True)
 class Between:
-    """A number between two, tried evenly over its logarithm."""
+    """A number between two, tried evenly over its logarithm, or over itself; a whole one where `whole`."""
 
     low: float
     high: float
-    default: float
+    default: float | None
+    log: bool = True
+    whole: bool = False
 
 
 @dataclass(frozen=True)
 class Among:
     """One of some values."""
 
-    values: tuple[int | str, ...]
-    default: int | str
+    values: tuple[Value, ...]
+    default: Value | None
 
 
 Choice = Between | Among
@@ -94,7 +96,8 @@ def _is_alone(choice: Choice) -> bool:
 
 
 def defaults(space: Space) -> dict[str, Value]:
-    return {name: choice.default for name, choice in space.items()}
+    """Of the choices that have one."""
+    return {name: choice.default for name, choice in space.items() if choice.default is not None}
 
 
 def given_options(options: Options) -> set[str]:

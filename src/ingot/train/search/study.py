@@ -95,7 +95,7 @@ class Proposal:
             sampler=optuna.samplers.TPESampler(seed=drawn, n_startup_trials=STARTUP),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=0),
         )
-        distributions = {name: _distribution(choice) for name, choice in study.space.items()}
+        distributions = {name: distribution(choice) for name, choice in study.space.items()}
         self._study.add_trials([_frozen(trial, distributions) for trial in study.trials])
         if not study.trials:
             self._study.enqueue_trial(defaults(study.space))
@@ -109,11 +109,14 @@ class Proposal:
         return self._prunes and self._trial.should_prune()
 
 
-def _distribution(choice: Choice) -> optuna.distributions.BaseDistribution:
+def distribution(choice: Choice) -> optuna.distributions.BaseDistribution:
+    """A choice as Optuna knows it."""
     import optuna
 
+    if isinstance(choice, Between) and choice.whole:
+        return optuna.distributions.IntDistribution(int(choice.low), int(choice.high), log=choice.log)
     if isinstance(choice, Between):
-        return optuna.distributions.FloatDistribution(choice.low, choice.high, log=True)
+        return optuna.distributions.FloatDistribution(choice.low, choice.high, log=choice.log)
     return optuna.distributions.CategoricalDistribution(choice.values)
 
 
