@@ -24,6 +24,7 @@ EXAMPLES: dict[str, Any] = {
     "mirostat": 2,
     "temperature": 0.25,
     "stop": ["zz"],
+    "force_words": ["cat"],  # as the engine's script has it: an answer without it is an error
     "logit_bias": {"3": -4},
     "seed": 11,
     "negative_prompt": "zz",
