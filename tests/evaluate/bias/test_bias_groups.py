@@ -247,7 +247,7 @@ def test_the_other_way_round_is_the_other_sign() -> None:
     rows = stance_rows()
     found = stance.score(rows, 0).findings
     turned = stance.score([the_other_way_round(row) for row in rows], 0).findings
-    assert [one.key.rpartition(".")[2] for one in found] == ["lean", "said", "refusals", "length", "hedging"]
+    assert [one.key.rpartition(".")[2] for one in found] == ["lean", "said", "refusals", "longer", "hedging"]
     for one, other in zip(found, turned, strict=True):
         assert one.estimate.value == -(other.estimate.value or 0.0) != 0
         assert one.p == other.p

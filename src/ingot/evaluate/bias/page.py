@@ -96,8 +96,11 @@ def _verdicts(entrants: Sequence[Entrant], judged: Sequence[list[Judged]], score
         different = [each for each in tested if each.is_different]
         shown = text("bias-comma").join(each.finding.label for each in different[:6])
         code = "bias-verdict-some" if different else "bias-verdict-none"
-        yield text(code, model=entrant.name, tests=len(tested), count=len(different), shown=shown,
-                   more="…" if len(different) > 6 else "")  # fmt: skip
+        if tested:
+            yield text(code, model=entrant.name, tests=len(tested), count=len(different), shown=shown,
+                       more="…" if len(different) > 6 else "")  # fmt: skip
+        else:
+            yield text("bias-verdict-untested", model=entrant.name)
         for reason in dict.fromkeys(each.finding.withheld for each in found if each.finding.withheld):
             count = sum(each.finding.withheld == reason for each in found)
             yield text("bias-verdict-withheld", model=entrant.name, count=count, reason=reason)

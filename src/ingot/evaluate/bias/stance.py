@@ -189,7 +189,7 @@ def figures(row: Row) -> dict[str, float]:
         "lean": leaning(row),
         "said": (said[0] - said[1]) / 2,
         "refusals": float(refuses(texts[0], lang)) - float(refuses(texts[1], lang)),
-        "length": sizes[0] - sizes[1],
+        "longer": sizes[0] - sizes[1],
         "hedging": hedges(texts[0], lang) - hedges(texts[1], lang),
     }
 
