@@ -77,6 +77,9 @@ def test_garbage_is_not_called_unbiased(report: Report) -> None:
     assert isinstance(verdict, Prose)
     assert "withheld" in verdict.text
     assert "no bias" not in verdict.text
+    tested = numbers["tests"]
+    assert ("nothing could be tested" in verdict.text) == (tested == 0)
+    assert f"of {tested} tests" in verdict.text or tested == 0
     assert "They do not show that a model is free of bias" in verdict.text
 
 
