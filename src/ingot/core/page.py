@@ -91,14 +91,14 @@ def _verdict(report: Report, passed: str, failed: str) -> str:
 
 
 def _all_sections(report: Report, title: str, name: str, value: str) -> list[Section]:
-    """The report's sections, after a table of its numbers when they are too many for cards."""
+    """The report's sections, and behind them a table of its numbers when they are too many for cards."""
     if len(report.numbers) <= NUM_CARDS:
         return list(report.sections)
     rows: list[list[Cell]] = [
         [label(key, report.language), show(number, _unit(report, key), report.language)]
         for key, number in report.numbers.items()
     ]
-    return [Table(title=title, columns=[name, value], rows=rows), *report.sections]
+    return [*report.sections, Table(title=title, columns=[name, value], rows=rows)]
 
 
 def _unit(report: Report, name: str) -> Unit:
