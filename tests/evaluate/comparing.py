@@ -14,7 +14,9 @@ from ingot.evaluate.entrants import Entrant
 from ingot.evaluate.evaluate import MODELS_NAME
 from ingot.evaluate.task import Row, dump_rows
 
-OPTIONS: dict[str, Any] = {"seed": 0, "samples": 2, "window": 64, "stride": 32, "max_tokens": 8, "baseline": None}
+OPTIONS: dict[str, Any] = {
+    "seed": 0, "samples": 2, "window": 64, "stride": 32, "max_tokens": 8, "baseline": None, "code": {"max_tokens": 8},
+}  # fmt: skip
 
 
 def answers(right: Sequence[bool], prefix: str = "q", lang: str = "en") -> list[Row]:
@@ -37,15 +39,31 @@ def documents(nats: Sequence[float], **changes: Any) -> list[Row]:
 
 def write_report(out: Path, tokenizer: str = "t", **models: dict[str, list[Row]]) -> Path:
     """`models`: {task's raw name: rows} by name."""
-    tasks = {"answers": "world", "documents": "perplexity"}
+    tasks = {"answers": "world", "documents": "perplexity", "pages": "wikitext"}
     entrants = [Entrant(name, name, f"digest-{name}", 1000, tokenizer, 128) for name in models]
     raw = {
         f"raw/{task}-{name}.jsonl": dump_rows(rows) for name, found in models.items() for task, rows in found.items()
     }
     raw[MODELS_NAME] = json.dumps([asdict(entrant) for entrant in entrants])
-    options = OPTIONS | {"tasks": [tasks[task] for task in next(iter(models.values()))]}
+    options = OPTIONS | {"tasks": [tasks.get(task, task) for task in next(iter(models.values()))]}
     Report(title=out.name, verb="evaluate", options=options).write(out, raw)
     return out
+
+
+def programs(passed: Sequence[Sequence[bool]], **changes: Any) -> list[Row]:
+    """Rows of task humaneval: of problem n, which of its programs are right."""
+    return [
+        {"id": f"T/{n}", "asked": f"def f{n}():", "tests": "t", "limit": 1.0, "reference": "passed", "style": "raw",
+         "temperature": 0.8, "k": [1], "samples": [
+             {"completion": "pass", "verdict": "passed" if one else "wrong"} for one in found], **changes}
+        for n, found in enumerate(passed)
+    ]  # fmt: skip
+
+
+def pages(nats: Sequence[float]) -> list[Row]:
+    """Rows of task wikitext: page n of 100 bytes and 20 words."""
+    return [{"document": f"wiki:{n}", "digest": f"{n:032}", "words": 20, "bytes": 100, "tokens": 25, "nats": float(one)}
+            for n, one in enumerate(nats)]  # fmt: skip
 
 
 def said(report: Report) -> str:

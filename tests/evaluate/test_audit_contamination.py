@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 from auditing import edited, words, write_texts
+from comparing import answers, documents, programs, write_report
 from evaluating import write_lines
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 import ingot
 from ingot.core.errors import IngotError
-from ingot.core.report import Interval, Report
+from ingot.core.report import Interval
 from ingot.data.read import read_documents
-from ingot.evaluate.audit.split import judge_report
+from ingot.evaluate.audit.split import judge_report, score
 from ingot.evaluate.audit.verb import rescore
-from ingot.evaluate.statistics import unpaired_difference
+from ingot.evaluate.statistics import unpaired_difference, wilson
 
 Lines = list[dict[str, Any]]
 
@@ -117,26 +119,24 @@ def test_files_of_every_kind(tmp_path: Path) -> None:
     assert rows[0]["verdict"] in ("verbatim", "edited")  # its choices stand nowhere
 
 
-def test_scores_are_split_by_what_is_dirty(tmp_path: Path) -> None:
+def test_scores_are_split_by_what_is_dirty(tmp_path: Path, heard: pytest.LogCaptureFixture) -> None:
     corpus, bench, truth = planted(tmp_path, 0.05)
-    answers = [
-        {"id": f"bench/q{number}" if number % 2 else f"q{number}", "gold": [1],
-         "logprobs": [-1.0, -0.5 if f"q{number}" in truth or number % 3 == 0 else -2.0]} for number in range(600)
-    ]  # fmt: skip
-    raw = {"raw/acc-m.jsonl": "".join(json.dumps(row) + "\n" for row in answers)}
-    Report(title="r", verb="evaluate").write(tmp_path / "report", raw)
-    report = ingot.audit(corpus=corpus, against=[bench], report=tmp_path / "report", out=tmp_path / "out")
+    right = [f"q{number}" in truth or number % 3 == 0 for number in range(600)]
+    found = [row | {"id": f"bench/q{number}" if number % 2 else f"q{number}"} for number, row in
+             enumerate(answers(right))]  # fmt: skip
+    asked = write_report(tmp_path / "report", m={"answers": found, "documents": documents([50.0] * 20)})
+    report = ingot.audit(corpus=corpus, against=[bench], report=asked, out=tmp_path / "out")
+    assert "bits_per_byte of m is not split: 0 of its 20 items" in heard.text
     rows = {row["id"]: row["verdict"] for row in json_rows(tmp_path / "out/contamination.jsonl")}
     dirty = {key for key, verdict in rows.items() if verdict != "clean"}
     clean = [number for number in range(600) if f"q{number}" not in dirty]
     overall, among_clean, among_dirty, difference = (
-        report.numbers[f"acc-m.{name}"] for name in ("overall", "clean", "dirty", "dirty_minus_clean")
+        report.numbers[f"m.told.{name}"] for name in ("overall", "clean", "dirty", "dirty_minus_clean")
     )
-    right = sum(row["logprobs"][1] == -0.5 for row in answers)
     assert isinstance(overall, Interval)
-    assert overall.value == right / 600
+    assert overall.value == sum(right) / 600
     assert isinstance(among_clean, Interval)
-    assert among_clean.value == sum(answers[n]["logprobs"][1] == -0.5 for n in clean) / len(clean)
+    assert among_clean.value == sum(right[n] for n in clean) / len(clean)
     assert isinstance(among_dirty, Interval)
     assert among_dirty.value == 1.0
     assert isinstance(difference, Interval)
@@ -146,19 +146,37 @@ def test_scores_are_split_by_what_is_dirty(tmp_path: Path) -> None:
 
 def test_a_report_about_other_items_is_refused(tmp_path: Path) -> None:
     rows = [{"id": "q1", "file": "b.jsonl", "line": 1, "verdict": "clean"}]
-    raw = {"raw/a.jsonl": json.dumps({"id": "other", "gold": [0], "logprobs": [0.0]}) + "\n"}
-    Report(title="r", verb="evaluate").write(tmp_path / "report", raw)
-    with pytest.raises(IngotError, match="0 of 1 answers"):
-        judge_report(tmp_path / "report", rows)
+    with pytest.raises(IngotError, match="at best 0 of 3"):
+        judge_report(write_report(tmp_path / "report", m={"answers": answers([True] * 3, prefix="z")}), rows)
+
+
+def test_what_is_no_share_is_split_as_well(tmp_path: Path) -> None:
+    """Bits per byte of documents, by file and line, and pass@1 of several programs, against the ratio of their sums."""
+    rows = [{"id": f"d{n}", "file": "0", "line": n, "verdict": "clean" if n % 2 else "edited"} for n in range(8)]
+    rows = [row | {"file": "here", "id": f"T/{row['line']}"} for row in rows]
+    nats = [10.0 * (n + 1) for n in range(8)]
+    texts = [row | {"document": f"folder/here:{n}"} for n, row in enumerate(documents(nats))]
+    passed = [[n % 4 == 0, n % 2 == 0, False] for n in range(8)]
+    report = write_report(tmp_path / "report", m={"documents": texts, "humaneval": programs(passed)})
+    found = score(judge_report(report, rows), 0).numbers
+    dirty, clean = sum(nats[::2]) / 400 / math.log(2), sum(nats[1::2]) / 400 / math.log(2)
+    for name, value in (("dirty", dirty), ("clean", clean), ("dirty_minus_clean", dirty - clean)):
+        cell = found[f"m.bits_per_byte.{name}"]
+        assert isinstance(cell, Interval)
+        assert cell.value == pytest.approx(value, rel=1e-12)
+        assert cell.low < cell.value < cell.high
+    share = found["m.humaneval.pass@1.dirty"]
+    assert isinstance(share, Interval)
+    assert share.value == pytest.approx(sum(map(sum, passed[::2])) / 12, rel=1e-12)
 
 
 @pytest.mark.parametrize(("first", "second"), [((8, 10), (5, 30)), ((0, 5), (7, 7)), ((3, 3), (3, 3))])
 def test_the_difference_of_independent_shares(first: tuple[int, int], second: tuple[int, int]) -> None:
-    found = unpaired_difference(*first, *second)
+    found = unpaired_difference(wilson(*first), wilson(*second))
     low, high = confint_proportions_2indep(*first, *second, method="newcomb", compare="diff")
     assert found.low == pytest.approx(low, abs=1e-9)
     assert found.high == pytest.approx(high, abs=1e-9)
-    assert unpaired_difference(1, 2, 0, 0).value is None
+    assert unpaired_difference(wilson(1, 2), wilson(0, 0)).value is None
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def test_what_is_no_comparison_is_refused(tmp_path: Path, code: str) -> None:
     if code == "altered":
         file = report / "raw/answers-x.jsonl"
         file.write_text(file.read_text().replace('"reply": "yes"', '"reply": "no"', 1))
-        code = "evaluate-not-a-report"
+        code = "report-altered"
     if code == "evaluate-rows-old":
         old = [{key: value for key, value in row.items() if key != "digest"} for row in documents([50.0] * 3)]
         given.append(write_report(tmp_path / "b", y={"documents": old}))

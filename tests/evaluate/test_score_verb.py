@@ -86,7 +86,7 @@ def test_a_report_is_compared_with(files: dict[str, Path], tmp_path: Path) -> No
     refused("score-references-differ", hyp=files["hyp"], against=tmp_path / "other", metric="bleu",
             ref=[files["english"]])  # fmt: skip
     (tmp_path / "other/raw/texts.jsonl").write_text("{}\n")
-    refused("score-not-a-report", hyp=files["hyp"], against=tmp_path / "other", **both)
+    refused("report-altered", hyp=files["hyp"], against=tmp_path / "other", **both)
 
 
 def test_reports_scored_otherwise_do_not_compare(files: dict[str, Path], tmp_path: Path) -> None:

@@ -315,6 +315,14 @@ class Report(Part):
             place = ".".join(map(str, problem["loc"])) or "report"
             raise fail("bad-report", path=directory / JSON_NAME, place=place, reason=problem["msg"]) from None
 
+    def raw_text(self, name: str) -> str:
+        """A raw file as it was saved. Raises `report-altered` where it is not that file any more."""
+        assert self.path is not None
+        path = self.path / name
+        if not path.is_file() or path_digest(path) != self.files.get(name):
+            raise fail("report-altered", path=path)
+        return path.read_bytes().decode()
+
     def summary(self) -> dict[str, Any]:
         """The numbers, the verdict and where the page is."""
         place = {"path": str(self.path), "report": str(self.path / HTML_NAME)} if self.path else {}

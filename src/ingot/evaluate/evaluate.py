@@ -98,14 +98,11 @@ def rescore(directory: Path | str) -> Report:
 
 
 def saved(directory: Path | str) -> tuple[Report, dict[str, str]]:
-    """A report of this verb and its raw files, as they were saved. Raises `evaluate-not-a-report`."""
+    """A report of this verb and its raw files. Raises `evaluate-not-a-report`, `report-altered`."""
     found = Report.open(directory)
     if found.verb != "evaluate" or MODELS_NAME not in found.files:
         raise fail("evaluate-not-a-report", path=directory, reason=f"verb {found.verb}, no {MODELS_NAME}")
-    for name, digest in found.files.items():
-        if not (Path(directory) / name).exists() or path_digest(Path(directory) / name) != digest:
-            raise fail("evaluate-not-a-report", path=directory, reason=f"{name} is not the file that was saved")
-    return found, {name: (Path(directory) / name).read_bytes().decode() for name in found.files}
+    return found, {name: found.raw_text(name) for name in found.files}
 
 
 def item_values(report: Report, raw: dict[str, str]) -> list[tuple[Entrant, dict[str, dict[str, ItemValues]]]]:
@@ -114,7 +111,7 @@ def item_values(report: Report, raw: dict[str, str]) -> list[tuple[Entrant, dict
     return [
         (entrant, {
             name: task.values(parse_rows(raw[_raw_name(task, entrant)]), entrant, report.options)
-            for name, task in tasks.items() if task.values is not None
+            for name, task in tasks.items()
         })
         for entrant in (Entrant(**fields) for fields in json.loads(raw[MODELS_NAME]))
     ]  # fmt: skip

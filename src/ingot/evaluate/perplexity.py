@@ -33,7 +33,7 @@ from ingot.data.manifest import heldout_files
 from ingot.data.read import Document, read_documents
 from ingot.evaluate.entrants import Entrant
 from ingot.evaluate.heldout import held_out
-from ingot.evaluate.item_values import ItemValues
+from ingot.evaluate.item_values import ItemValues, text_ids
 from ingot.evaluate.metrics.tokens import LETTER, UNSPACED_LETTER
 from ingot.evaluate.options import EvaluateOptions
 from ingot.evaluate.statistics import Interval, Values, clustered_ratio
@@ -53,6 +53,9 @@ UNSPACED = 0.01
 """Above this share of letters that are written without spaces, nobody can say what a word is."""
 
 WORD = re.compile(r"\S+")
+
+FIGURES = ("bits_per_byte", "bits_per_character", "nats_per_token")
+"""What is compared item by item."""
 
 BLOCK = 1000
 """Characters of a block."""
@@ -317,13 +320,16 @@ def values(rows: Sequence[Row], entrant: Entrant, options: Mapping[str, Any]) ->
     """Blocks by what their document holds, drawn like the intervals: by document, or by block where there are few.
 
     A model whose tokenizer loses text has no figure, as in `score`. Tokens are counted alike by one tokenizer only.
+    Raises `evaluate-rows-old`.
     """
     lost, characters = (sum(row[name] for row in rows) for name in ("lost", "characters"))
     if lost > LOSSY * characters:
-        return {}
+        reason = text("evaluate-lossy", model=entrant.name, share=f"{100 * lost / characters:.1f}")
+        return {name: ItemValues.none(reason, name == "bits_per_byte") for name in FIGURES}
     if not all("digest" in row for row in rows):
         raise fail("evaluate-rows-old", model=entrant.name)
-    ids, documents = _block_ids(rows)
+    documents = text_ids([row["document"] for row in rows], [row["digest"] for row in rows])
+    ids = [f"{document}.{row['block']}" for document, row in zip(documents, rows, strict=True)]
     nats = np.array([float(row["nats"]) for row in rows], np.float64)
     own = {"window": str(options["window"]), "stride": str(options["stride"])}
 
@@ -334,24 +340,12 @@ def values(rows: Sequence[Row], entrant: Entrant, options: Mapping[str, Any]) ->
             ids, asked, nats, weights, documents if len(set(documents)) >= MIN_DOCUMENTS else ids, is_share=False,
             higher_is_better=False, primary=weight == "bytes", scale=scale, conditions=own | conditions,
             questions=[f"{row['document']} ({row['block'] + 1})" for row in rows],
+            places=[row["document"] for row in rows],
             replies=[f"{scale * n / w:.4f}" if w else "-" for n, w in zip(nats, weights, strict=True)],
         )  # fmt: skip
 
-    return {
-        "bits_per_byte": figure("bytes", BITS),
-        "bits_per_character": figure("characters", BITS),
-        "nats_per_token": figure("tokens", 1.0, tokenizer=entrant.tokenizer),
-    }
-
-
-def _block_ids(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
-    """An id for each block and for its document: the text's digest, numbered where a text stands several times."""
-    copies: dict[str, dict[str, int]] = {}
-    documents = []
-    for row in rows:
-        seen = copies.setdefault(row["digest"], {})
-        documents.append(f"{row['digest']}.{seen.setdefault(row['document'], len(seen))}")
-    return [f"{document}.{row['block']}" for document, row in zip(documents, rows, strict=True)], documents
+    made = figure("bytes", BITS), figure("characters", BITS), figure("tokens", 1.0, tokenizer=entrant.tokenizer)
+    return dict(zip(FIGURES, made, strict=True))
 
 
 TASK = Task(

@@ -176,14 +176,16 @@ def paired_shares(first: Right, second: Right) -> PairedShares:
     return PairedShares(interval, only_first, only_second, exact_mcnemar(only_first, only_second))
 
 
-def unpaired_difference(first: int, count: int, second: int, other: int) -> Interval:
-    """first / count minus second / other, of different items: Newcombe, Statistics in Medicine 17 (1998), method 10 for
-    independent shares. Undefined where either side has no items."""
-    if not count or not other:
+def unpaired_difference(first: Interval, second: Interval) -> Interval:
+    """First minus second, of different items: Newcombe, Statistics in Medicine 17 (1998), method 10 for independent
+    shares with Wilson's bounds; Zou and Donner (27, 2008) for any others. Undefined where either side is."""
+    if first.value is None or second.value is None:
         return Interval(None)
-    p, q = first / count, second / other
-    (p_low, p_high), (q_low, q_high) = _wilson_bounds(first, count), _wilson_bounds(second, other)
-    return Interval(p - q, p - q - math.hypot(p - p_low, q_high - q), p - q + math.hypot(p_high - p, q - q_low))
+    apart = first.value - second.value
+    if first.low is None or first.high is None or second.low is None or second.high is None:
+        return Interval(apart)
+    down = math.hypot(first.value - first.low, second.high - second.value)
+    return Interval(apart, apart - down, apart + math.hypot(first.high - first.value, second.value - second.low))
 
 
 def _newcombe(both: int, only_first: int, only_second: int, neither: int) -> Interval:

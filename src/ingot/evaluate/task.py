@@ -72,19 +72,19 @@ class Task:
     `check` refuses a tokenizer without what its kind is asked with. `journal`: what decides the rows beside the model;
     where it is given, `measure` also takes a journal, and saves each row there as it comes. `about`: what is saved of
     the items beside the rows. `values` says what one model's rows hold item by item, by the names of its numbers: what
-    comparisons and gates read; a task without it has none."""
+    comparisons, gates and audits read."""
 
     raw: str
     prepare: Callable[[EvaluateOptions], Sequence[Any]]
     measure: Callable[..., list[Row]]
     score: Callable[[Comparison], TaskResult]
+    values: Callable[[Sequence[Row], Entrant, Mapping[str, Any]], dict[str, ItemValues]]
     options: tuple[str, ...]
     needs_template: bool = False
     forms: tuple[Form, ...] = ("decoder",)
     check: Callable[[Tokenizer, Form], None] | None = None
     journal: Callable[[Any, EvaluateOptions], dict[str, Any]] | None = None
     about: Callable[[Any], dict[str, Any]] | None = None
-    values: Callable[[Sequence[Row], Entrant, Mapping[str, Any]], dict[str, ItemValues]] | None = None
 
 
 def cell(interval: Interval) -> Cell:

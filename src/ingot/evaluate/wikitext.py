@@ -11,8 +11,9 @@ count of the text that was asked for.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,8 +23,10 @@ from ingot.core.language import text
 from ingot.core.report import Cell, Section, Table
 from ingot.data.files import kind, read_lines, read_records
 from ingot.data.read import Document
+from ingot.evaluate.entrants import Entrant
+from ingot.evaluate.item_values import ItemValues, text_ids
 from ingot.evaluate.options import EvaluateOptions
-from ingot.evaluate.perplexity import BITS
+from ingot.evaluate.perplexity import BITS, text_digest
 from ingot.evaluate.statistics import clustered_ratio
 from ingot.evaluate.subset import stratified
 from ingot.evaluate.task import Comparison, Row, Task, TaskResult, cell, word_if_infinite
@@ -90,6 +93,7 @@ def measure(model: LanguageModel, pages: Sequence[Document], options: EvaluateOp
     return [
         {
             "document": f"{page.source}:{page.line}",
+            "digest": text_digest(page.text),
             "words": len(re.split(r"\s+", page.text)),
             "bytes": len(page.text.encode()),
             "tokens": len(row) - 1,
@@ -137,4 +141,23 @@ def _sections(comparison: Comparison, numbers: Sequence[dict[str, Cell]]) -> Ite
     yield Table(title=text("evaluate-wikitext"), columns=columns, rows=rows, note=text("evaluate-wikitext-note"))
 
 
-TASK = Task(raw="pages", prepare=prepare, measure=measure, score=score, options=("window",))
+def values(rows: Sequence[Row], entrant: Entrant, options: Mapping[str, Any]) -> dict[str, ItemValues]:
+    """Pages by their text. Raises `evaluate-rows-old`."""
+    if not all("digest" in row for row in rows):
+        raise fail("evaluate-rows-old", model=entrant.name)
+    ids = text_ids([row["document"] for row in rows], [row["digest"] for row in rows])
+    nats = np.array([float(row["nats"]) for row in rows], np.float64)
+
+    def figure(weight: str, scale: float) -> ItemValues:
+        weights = np.array([row[weight] for row in rows], np.float64)
+        return ItemValues(
+            ids, ids, nats, weights, ids, is_share=False, higher_is_better=False, primary=weight == "bytes",
+            scale=scale, conditions={"window": str(options["window"])}, questions=[row["document"] for row in rows],
+            places=[row["document"] for row in rows],
+            replies=[f"{scale * n / w:.4f}" for n, w in zip(nats, weights, strict=True)],
+        )  # fmt: skip
+
+    return {"wikitext.bits_per_byte": figure("bytes", BITS), "wikitext.nats_per_word": figure("words", 1.0)}
+
+
+TASK = Task(raw="pages", prepare=prepare, measure=measure, score=score, values=values, options=("window",))

@@ -106,7 +106,7 @@ def test_saved_rows_give_the_same_report(report: Report) -> None:
     raw.write_bytes(raw.read_bytes() + b"\n")
     with pytest.raises(IngotError) as error:
         rescore(report.path)
-    assert error.value.code == "evaluate-not-a-report"
+    assert error.value.code == "report-altered"
 
 
 @pytest.mark.slow

@@ -1,73 +1,69 @@
 """Scores of an `ingot evaluate` report, split by what of its items stands in the corpus: overall, clean, dirty.
 
-Rows are judged from what they hold: the scores of choices or fillers, or the answer that was written. A row belongs to
-the item of its id; ids that are a file and a line may have folders before them.
+Every primary figure of every model is split, by what its task says of each item (`Task.values`). An item is that of its
+id, or of its file and line; folders may stand before either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ingot.core.errors import fail
 from ingot.core.language import text
-from ingot.core.report import Cell, Report, Table, Unit
+from ingot.core.progress import warn
+from ingot.core.report import Cell, Table, Unit
 from ingot.evaluate.audit.check import Result, Row
 from ingot.evaluate.audit.contamination import CLEAN, DIRTY
-from ingot.evaluate.scoring import ABSTAINED, ARITHMETIC, RIGHT, verdict
-from ingot.evaluate.statistics import unpaired_difference, wilson
-from ingot.evaluate.task import cell, parse_rows
+from ingot.evaluate.evaluate import item_values, saved
+from ingot.evaluate.item_values import ItemValues
+from ingot.evaluate.statistics import Interval, cluster_sums, clustered_ratio, clustered_share, unpaired_difference
+from ingot.evaluate.task import cell, word_if_infinite
 
 RAW = "scores"
 
 
-def _choice(row: Row) -> bool:
-    return bool(int(np.argmax(row["logprobs"])) in row["gold"])
-
-
-def _filler(row: Row) -> bool:
-    others = [score for at, score in enumerate(row["scores"]) if at != row["right"]]
-    return bool(row["scores"][row["right"]] > max(others))
-
-
-def _asked(row: Row) -> bool:
-    return verdict(row["kind"], row["reply"], row["accept"]) in (RIGHT, ABSTAINED)
-
-
-def _answered(row: Row) -> bool:
-    return verdict(ARITHMETIC, row["reply"], [str(row["target"])]) == RIGHT
-
-
-JUDGES: dict[tuple[str, ...], Callable[[Row], bool]] = {
-    ("logprobs", "gold"): _choice,
-    ("scores", "right"): _filler,
-    ("kind", "reply", "accept"): _asked,
-    ("reply", "target"): _answered,
-}
-"""How a row is judged, by the fields that it has; the first that fits."""
-
-
 def judge_report(path: Path, rows: Sequence[Row]) -> list[Row]:
-    """One row an answer in the report whose item was judged: model file, id, right or not, the item's verdict. Raises
-    what `Report.open` does, `audit-report-others` where less than half of the answers belong to the items."""
-    report = Report.open(path)
+    """Rows of a report's items that are among the judged ones: what each counts for a figure, and its verdict. A figure
+    of which less than half of the items are is named and left out. Raises what `saved` does, `audit-report-others`
+    where that is all of them."""
     verdicts = _by_id(rows)
     found: list[Row] = []
-    total = 0
-    for name in (file for file in report.files if file.endswith(".jsonl")):
-        for row in parse_rows((path / name).read_bytes().decode()):
-            judge = next((judge for fields, judge in JUDGES.items() if all(field in row for field in fields)), None)
-            if judge is None or "id" not in row:
-                break
-            total += 1
-            item = verdicts.get(str(row["id"])) or verdicts.get(str(row["id"]).rpartition("/")[2])
-            if item is not None:
-                found.append({"name": Path(name).stem, "id": row["id"], "right": judge(row), "verdict": item})
-    if 2 * len(found) < max(total, 1):
-        raise fail("audit-report-others", path=path, found=len(found), total=total)
+    best = (0, 0)
+    for entrant, tasks in item_values(*saved(path)):
+        for name, values in ((name, values) for own in tasks.values() for name, values in own.items()):
+            if not values.primary:
+                continue
+            own = _judged(f"{entrant.name}.{name}", values, verdicts)
+            if 2 * len(own) >= max(1, len(values.ids)):
+                found += own
+                continue
+            best = max(best, (len(own), len(values.ids)))
+            reason = values.lacking or text("audit-split-others", found=len(own), total=len(values.ids))
+            warn("audit-not-split", name=name, model=entrant.name, reason=reason)
+    if not found:
+        raise fail("audit-report-others", path=path, found=best[0], total=best[1])
     return found
+
+
+def _judged(name: str, values: ItemValues, verdicts: Mapping[str, str]) -> list[Row]:
+    """Rows of those items that were judged."""
+    names = zip(values.ids, values.places or values.ids, strict=True)
+    own = [next((verdicts[key] for key in (id, *map(_plain, (id, place))) if key in verdicts), None)
+           for id, place in names]  # fmt: skip
+    return [
+        {"name": name, "id": values.ids[at], "value": word_if_infinite(float(values.values[at]) * values.scale),
+         "weight": float(values.weights[at]), "cluster": values.clusters[at], "is_share": values.is_share,
+         "verdict": verdict}
+        for at, verdict in enumerate(own) if verdict is not None
+    ]  # fmt: skip
+
+
+def _plain(name: str) -> str:
+    """Without folders."""
+    return name.rpartition("/")[2]
 
 
 def _by_id(rows: Sequence[Row]) -> Mapping[str, str]:
@@ -77,26 +73,37 @@ def _by_id(rows: Sequence[Row]) -> Mapping[str, str]:
     }
 
 
-def score(rows: Sequence[Row]) -> Result:
-    """Overall, clean and dirty shares of each file of answers, and clean minus dirty."""
+def score(rows: Sequence[Row], seed: int) -> Result:
+    """Each figure overall, of clean and of dirty items, and dirty minus clean."""
     codes = ("audit-answers", "audit-overall", "audit-clean", "audit-dirty", "audit-difference")
     columns = [text(code) for code in codes]
     numbers: dict[str, Cell] = {}
-    table: list[list[Cell]] = []
+    units: dict[str, Unit] = {}
+    tables: dict[Unit, list[list[Cell]]] = {"percent": [], "number": []}
     for name in dict.fromkeys(row["name"] for row in rows):
         own = [row for row in rows if row["name"] == name]
-        groups = {
+        unit: Unit = "percent" if own[0]["is_share"] else "number"
+        kept = {
             "overall": own,
             "clean": [row for row in own if row["verdict"] == CLEAN],
             "dirty": [row for row in own if row["verdict"] in DIRTY],
         }
-        right = {group: sum(row["right"] for row in found) for group, found in groups.items()}
-        shares = {f"{name}.{group}": cell(wilson(right[group], len(found))) for group, found in groups.items()}
-        difference = cell(unpaired_difference(right["dirty"], len(groups["dirty"]), right["clean"],
-                                              len(groups["clean"])))  # fmt: skip
-        numbers |= {**shares, f"{name}.dirty_minus_clean": difference}
-        table.append([f"{name} ({len(own)})", *shares.values(), difference])
-    units: dict[str, Unit] = dict.fromkeys(numbers, "percent")
-    section = Table(title=text("audit-split"), columns=columns, rows=table, units=dict.fromkeys(columns[1:], "percent"),
-                    note=text("audit-split-note"))  # fmt: skip
-    return Result(numbers, [section], [], text("audit-method-split"), units)
+        found = {group: _figure(part, seed) for group, part in kept.items()}
+        found["dirty_minus_clean"] = unpaired_difference(found["dirty"], found["clean"])
+        cells = {f"{name}.{group}": cell(interval) for group, interval in found.items()}
+        numbers |= cells
+        units |= dict.fromkeys(cells, unit)
+        tables[unit].append([f"{name} ({len(own)})", *cells.values()])
+    sections = [Table(title=text("audit-split"), columns=columns, rows=lines, units=dict.fromkeys(columns[1:], unit),
+                      note=text("audit-split-note")) for unit, lines in tables.items() if lines]  # fmt: skip
+    return Result(numbers, [*sections], [], text("audit-method-split"), units)
+
+
+def _figure(rows: Sequence[Row], seed: int) -> Interval:
+    """Of some items, as the report that they are of has it: whole clusters are drawn."""
+    values, weights = (np.array([row[name] for row in rows], np.float64) for name in ("value", "weight"))
+    clusters = [row["cluster"] for row in rows]
+    if all(row["is_share"] for row in rows):
+        return clustered_share(values > 0, clusters)
+    sums, counted = cluster_sums(values, clusters)[0], cluster_sums(weights, clusters)[0]
+    return clustered_ratio(sums[counted > 0], counted[counted > 0], seed)

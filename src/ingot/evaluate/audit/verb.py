@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ingot.core.errors import fail, nearest
-from ingot.core.files import path_digest, refuse_nonempty
+from ingot.core.files import refuse_nonempty
 from ingot.core.language import text
 from ingot.core.model_dir import ModelDir, split_reference
 from ingot.core.options import verb
@@ -23,6 +23,7 @@ from ingot.evaluate.audit import contamination, exposure, extraction, membership
 from ingot.evaluate.audit.check import Check, Result, Row, Setting
 from ingot.evaluate.audit.history import history_of
 from ingot.evaluate.audit.options import AuditOptions
+from ingot.evaluate.evaluate import saved
 from ingot.evaluate.task import dump_rows, parse_rows
 from ingot.guard.guard import Guard
 from ingot.infer.opened import open_model
@@ -66,11 +67,7 @@ def rescore(directory: Path | str) -> Report:
     found = Report.open(directory)
     if found.verb != "audit":
         raise fail("audit-not-a-report", path=directory, reason=f"verb {found.verb}")
-    for name, digest in found.files.items():
-        if not (Path(directory) / name).exists() or path_digest(Path(directory) / name) != digest:
-            raise fail("audit-not-a-report", path=directory, reason=f"{name} is not the file that was saved")
-    raw = {name: (Path(directory) / name).read_bytes().decode() for name in found.files}
-    return make_report(AuditOptions.of(**found.options), raw)
+    return make_report(AuditOptions.of(**found.options), {name: found.raw_text(name) for name in found.files})
 
 
 def make_report(options: AuditOptions, raw: Mapping[str, str]) -> Report:
@@ -78,7 +75,7 @@ def make_report(options: AuditOptions, raw: Mapping[str, str]) -> Report:
     results = {name: check.score(parse_rows(raw[f"raw/{check.raw}.jsonl"]), options)
                for name, check in CHECKS.items() if name in options.checks}  # fmt: skip
     if (name := f"raw/{split.RAW}.jsonl") in raw:
-        results["split"] = split.score(parse_rows(raw[name]))
+        results["split"] = split.score(parse_rows(raw[name]), options.seed)
     return _page(options, list(results.values()))
 
 
@@ -118,7 +115,7 @@ def _check(options: AuditOptions) -> None:
             for path in (base, *adapters):
                 ModelDir.open(path)
     if options.report is not None:
-        Report.open(options.report)
+        saved(options.report)
 
 
 def _chosen(setting: Setting) -> dict[str, Check]:

@@ -117,6 +117,7 @@ def _note(scores: Scores) -> str:
     """Which documents these are, where they come from, and what the denominator leaves out."""
     about, spec = scores.about, scores.spec
     parts = [
+        text(f"bench-part-{about['part']}") if about["part"] != "all" else "",
         text(f"bench-drawn-{about['drawn']}", asked=len(scores.rows), total=about["total"]),
         text("bench-shots", count=about["shots"], rule=text(f"bench-rule-{about['rule']}")) if about["shots"] else "",
         text("bench-left-out", count=len(about["problems"])),
@@ -196,7 +197,7 @@ def _samples(scores: Scores) -> Table:
 def _said(spec: Spec, metric: str, row: Row) -> tuple[str, str]:
     """What a model made of an item, and what was expected."""
     if "logprobs" in row:
-        best = int(np.argmax(row["logprobs"]))
+        best = results.chosen(metric, row)
         lines = [
             f"{'▸' if at == best else '·'} {score:.3f}  {_short(choice, 200)}"
             for at, (choice, score) in enumerate(zip(row["choices"], row["logprobs"], strict=True))

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -31,24 +32,23 @@ MATCH = "exact_match."
 """What the metrics of written answers begin with."""
 
 
-def _acc(row: Row) -> float:
-    """The choice with the largest sum of log-probabilities, the first of equal ones, is right."""
-    return _is_gold(row, np.array(row["logprobs"]))
+SCORES: dict[str, Callable[[Row], Values]] = {
+    "acc": lambda row: np.array(row["logprobs"]),
+    "acc_norm": lambda row: np.array(row["logprobs"]) / [len(choice) for choice in row["choices"]],
+    "acc_bytes": lambda row: np.array(row["logprobs"]) / [len(choice.encode()) for choice in row["choices"]],
+    "acc_mutual_info": lambda row: np.array(row["logprobs"]) - row["logprobs_alone"],
+}
+"""What the choices are ranked by: sums of log-probabilities, the same a character, a UTF-8 byte, and less what a choice
+has by itself."""
 
 
-def _acc_norm(row: Row) -> float:
-    """The same, a character of the choice."""
-    return _is_gold(row, np.array(row["logprobs"]) / [len(choice) for choice in row["choices"]])
+def chosen(metric: str, row: Row) -> int:
+    """The choice with the largest score, the first of equal ones."""
+    return int(SCORES.get(metric, SCORES["acc"])(row).argmax())
 
 
-def _acc_bytes(row: Row) -> float:
-    """The same, a UTF-8 byte of the choice."""
-    return _is_gold(row, np.array(row["logprobs"]) / [len(choice.encode()) for choice in row["choices"]])
-
-
-def _acc_mutual_info(row: Row) -> float:
-    """The same, less what the choice has by itself."""
-    return _is_gold(row, np.array(row["logprobs"]) - row["logprobs_alone"])
+def _is_right(metric: str, row: Row) -> float:
+    return float(chosen(metric, row) in row["gold"])
 
 
 def _mc2(row: Row) -> float:
@@ -58,17 +58,7 @@ def _mc2(row: Row) -> float:
     return float(mass[row["gold"]].sum() / mass.sum())
 
 
-def _is_gold(row: Row, scores: Values) -> float:
-    return float(int(scores.argmax()) in row["gold"])
-
-
-METRICS: dict[str, Callable[[Row], float]] = {
-    "acc": _acc,
-    "acc_norm": _acc_norm,
-    "acc_bytes": _acc_bytes,
-    "acc_mutual_info": _acc_mutual_info,
-    "mc2": _mc2,
-}
+METRICS: dict[str, Callable[[Row], float]] = {**{name: partial(_is_right, name) for name in SCORES}, "mc2": _mc2}
 
 
 def metric_names(spec: Spec) -> list[str]:

@@ -16,9 +16,10 @@ from ingot.evaluate.benchmarks.documents import Document, find
 from ingot.evaluate.benchmarks.page import score
 from ingot.evaluate.benchmarks.prompts import Item, make_items
 from ingot.evaluate.benchmarks.spec import Spec, is_task_file, open_spec, shipped
+from ingot.evaluate.benchmarks.values import item_values
 from ingot.evaluate.journal import Journal
 from ingot.evaluate.options import EvaluateOptions
-from ingot.evaluate.subset import stratified
+from ingot.evaluate.subset import in_part, stratified
 from ingot.evaluate.task import Comparison, Row, Task, TaskResult
 
 OPTIONS = ("benchmark", "samples")
@@ -49,6 +50,7 @@ def benchmark(name: str, about: dict[str, Any] | None = None) -> Task:
         prepare=partial(prepare, spec),
         measure=partial(measure, spec),
         score=partial(rescored, spec, about),
+        values=partial(item_values, spec, about),
         options=(*OPTIONS, *(WRITTEN if spec.output == "generate" else ())),
         journal=partial(identity, spec),
         about=lambda items: items.about,
@@ -56,7 +58,8 @@ def benchmark(name: str, about: dict[str, Any] | None = None) -> Task:
 
 
 def prepare(spec: Spec, options: EvaluateOptions) -> Prepared:
-    """Find and check the documents, choose those to ask, make their prompts."""
+    """Find and check the documents, choose those to ask, make their prompts. Where only a half is asked, the report is
+    of that half, of which `total` says how many there are."""
     wished = options.benchmark
     shots = spec.shots.count if wished.shots is None else wished.shots
     if wished.shots is not None and spec.preamble_file is not None:
@@ -67,11 +70,13 @@ def prepare(spec: Spec, options: EvaluateOptions) -> Prepared:
         place = {"file": first.file, "line": first.line, "reason": first.reason}
         warn("bench-problems-found", task=spec.name, count=count, total=len(found.asked) + count, **place)
     asked, drawn = _chosen(found.asked, options)
-    items = make_items(spec, found, asked, shots, options.seed, stream=wished.first is not None)
+    part, made = options.items.part, make_items(spec, found, asked, shots, options.seed, wished.first is not None)
+    items, total = in_part(made, part, spec.name), len(in_part(found.asked, part, spec.name))
     rule = "stream" if wished.first is not None and spec.shots.rule == "document" else spec.shots.rule
     about = {"spec": spec.model_dump(mode="json"), "task_digest": spec.digest, **found.described, "shots": shots,
-             "rule": rule, "drawn": drawn, "total": len(found.asked)}  # fmt: skip
-    say("bench-ready", task=spec.name, items=len(items), total=len(found.asked), folder=found.folder, shots=shots)
+             "rule": rule, "drawn": drawn, "part": part, "total": total,
+             "max_tokens": _max_tokens(spec, options)}  # fmt: skip
+    say("bench-ready", task=spec.name, items=len(items), total=total, folder=found.folder, shots=shots)
     return Prepared(items, about)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ingot.core.errors import fail, nearest
-from ingot.core.files import path_digest, refuse_nonempty
+from ingot.core.files import refuse_nonempty
 from ingot.core.options import verb
 from ingot.core.progress import say
 from ingot.core.report import Prose, Report
@@ -83,10 +83,7 @@ def rescore(directory: Path | str) -> Report:
     found = Report.open(directory)
     if found.verb != "bias" or MODELS_NAME not in found.files:
         raise fail("evaluate-not-a-report", path=directory, reason=f"verb {found.verb}, no {MODELS_NAME}")
-    for name, digest in found.files.items():
-        if not (Path(directory) / name).exists() or path_digest(Path(directory) / name) != digest:
-            raise fail("evaluate-not-a-report", path=directory, reason=f"{name} is not the file that was saved")
-    return make_report(found.options, {name: (Path(directory) / name).read_bytes().decode() for name in found.files})
+    return make_report(found.options, {name: found.raw_text(name) for name in found.files})
 
 
 def chosen_suites(names: Sequence[str]) -> dict[str, Suite]:

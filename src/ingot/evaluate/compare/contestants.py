@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingot.core.errors import fail, nearest
-from ingot.core.report import unique_names
+from ingot.core.report import Interval, Report, unique_names
 from ingot.evaluate.entrants import baseline_index
 from ingot.evaluate.evaluate import item_values, saved
 from ingot.evaluate.item_values import ItemValues
@@ -17,18 +17,20 @@ from ingot.evaluate.item_values import ItemValues
 @dataclass(frozen=True)
 class Contestant:
     """A model of a report. `metrics`: its figures by the names of the report's numbers; `tasks`: which task each is of;
-    `is_baseline`: it is the one its report compares with."""
+    `is_baseline`: it is the one its report compares with; `others`: numbers with an interval that are in no `metrics`,
+    because nothing is kept of them item by item."""
 
     name: str
     place: Path
     metrics: dict[str, ItemValues]
     tasks: dict[str, str]
     is_baseline: bool
+    others: list[str]
 
 
 def open_contestants(path: Path) -> list[Contestant]:
-    """All models of a report of `evaluate`. Raises `evaluate-not-a-report`, also for rows that were altered, and
-    `compared-no-items` where none of its tasks keeps figures item by item."""
+    """All models of a report of `evaluate`. Raises `evaluate-not-a-report`, `report-altered`, and what a task raises
+    for rows of an earlier version."""
     report, raw = saved(path)
     found = item_values(report, raw)
     baseline = baseline_index([entrant for entrant, _ in found], report.options["baseline"])
@@ -36,10 +38,19 @@ def open_contestants(path: Path) -> list[Contestant]:
     for number, (entrant, tasks) in enumerate(found):
         metrics = {name: values for own in tasks.values() for name, values in own.items()}
         owners = {name: task for task, own in tasks.items() for name in own}
-        if not metrics:
-            raise fail("compared-no-items", path=path, model=entrant.name, tasks=", ".join(report.options["tasks"]))
-        contestants.append(Contestant(entrant.name, path, metrics, owners, number == baseline))
+        others = [name for name in _with_intervals(report, entrant.name) if name not in metrics]
+        contestants.append(Contestant(entrant.name, path, metrics, owners, number == baseline, others))
     return contestants
+
+
+def _with_intervals(report: Report, model: str) -> list[str]:
+    """Names of a model's numbers that are estimates."""
+    begin = f"{model}."
+    return [
+        name.removeprefix(begin)
+        for name, value in report.numbers.items()
+        if name.startswith(begin) and isinstance(value, Interval)
+    ]
 
 
 def named(contestants: Sequence[Contestant]) -> list[str]:

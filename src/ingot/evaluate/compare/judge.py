@@ -190,7 +190,8 @@ def _with_power(ruling: Ruling, seen: Callable[[int], float], found: Pair, min_p
 def _bounded(rule: Rule, rules: Rules, own: ItemValues | None, seed: int) -> Ruling:
     """A figure against a fixed bound, by its own items."""
     if own is None or not np.isfinite(own.values).all() or not own.weights.sum() > 0:
-        return Ruling(rule, reason=text("compared-lacking" if own is None else "compared-not-finite"))
+        lacking = text("compared-lacking") if own is None else own.lacking
+        return Ruling(rule, reason=lacking or text("compared-not-finite"))
     if rule.is_percent and not own.is_share:
         raise fail("gating-percent", path=rules.path, line=rule.line, rule=rule.source)
     above, below, test = _against(own, rule.size)

@@ -19,7 +19,8 @@ from ingot.evaluate.task import cell
 
 @dataclass(frozen=True)
 class Compared:
-    """Everything the page shows. `names`: of the other models, by `Contest.model`."""
+    """Everything the page shows. `names`: of the other models, by `Contest.model`; `kept_nothing`: numbers that are not
+    compared, because nothing is kept of them item by item."""
 
     names: Sequence[str]
     baseline: str
@@ -27,6 +28,7 @@ class Compared:
     level: float
     samples: int
     seed: int
+    kept_nothing: Sequence[str] = ()
 
     @property
     def family(self) -> list[Contest]:
@@ -41,7 +43,7 @@ def sections(found: Compared) -> Iterator[Section]:
     yield Prose(title=text("evaluate-verdict"), text="\n\n".join(sentences(found)))
     yield _tests(found)
     yield from _plots(found)
-    if any(not one.primary and one.pair is not None for one in found.contests):
+    if any(not one.primary for one in found.contests):
         yield _explored(found)
     yield from _changed(found)
     yield Prose(title=text("evaluate-method"), text=_method(found))
@@ -139,7 +141,11 @@ def _explored(found: Compared) -> Table:
     rows: list[list[Cell]] = []
     units: dict[str, Unit] = {"p": "number"}
     for one in found.contests:
-        if one.primary or one.pair is None:
+        if one.primary:
+            continue
+        if one.pair is None:
+            reason = f"{text('compared-not-comparable')}: {one.reason}"
+            rows.append([found.names[one.model], metric_label(one.metric), None, None, None, reason, None, None])
             continue
         share = one.pair.source.is_share
         shown = f"{apart(one.difference.value or 0.0, share)}{_relative(one.change)} {bounds(one.difference, share)}"
@@ -176,4 +182,8 @@ def _items(pair: Pair, samples: int) -> Iterator[list[Cell]]:
 
 
 def _method(found: Compared) -> str:
-    return text("compared-method", level=f"{100 * found.level:g}", seed=found.seed, power=f"{100 * POWER:.0f}")
+    said = text("compared-method", level=f"{100 * found.level:g}", seed=found.seed, power=f"{100 * POWER:.0f}")
+    if not found.kept_nothing:
+        return said
+    names = text("evaluate-comma").join(map(metric_label, found.kept_nothing))
+    return f"{said}\n\n{text('compared-kept-nothing', names=names)}"

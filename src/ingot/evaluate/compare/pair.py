@@ -76,6 +76,8 @@ def pair(first: ItemValues | None, second: ItemValues | None) -> Pair | str:
     """Both on their common items; else a sentence that says why not."""
     if first is None or second is None:
         return text("compared-lacking")
+    if first.lacking or second.lacking:
+        return first.lacking or second.lacking
     for name in {**first.conditions, **second.conditions}:
         one, two = first.conditions.get(name, "-"), second.conditions.get(name, "-")
         if one != two:

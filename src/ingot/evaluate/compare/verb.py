@@ -50,7 +50,9 @@ def compare(options: CompareOptions) -> Report:
     base = _baseline(names, options.baseline) if options.baseline else [one.is_baseline for one in everyone].index(True)
     others = [at for at in range(len(everyone)) if at != base]
     tests = contests([everyone[at] for at in others], everyone[base], options.level, options.seed)
-    found = Compared([names[at] for at in others], names[base], tests, options.level, options.samples, options.seed)
+    kept_nothing = list(dict.fromkeys(name for one in everyone for name in one.others))
+    found = Compared([names[at] for at in others], names[base], tests, options.level, options.samples, options.seed,
+                     kept_nothing)  # fmt: skip
     if all(one.pair is None for one in tests):
         raise fail("compared-nothing", baseline=names[base], reason=next(one.reason for one in tests))
     report = _report(found, options)

@@ -7,13 +7,12 @@ with their scores in a raw file.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ingot.core.errors import fail, nearest
-from ingot.core.files import path_digest, refuse_nonempty
+from ingot.core.files import refuse_nonempty
 from ingot.core.options import verb
 from ingot.core.progress import say, tell, warn
 from ingot.core.report import JSON_NAME, Report
@@ -25,6 +24,7 @@ from ingot.evaluate.metrics.registry import METRICS, Inputs, Opened
 from ingot.evaluate.metrics.resample import intervals, paired
 from ingot.evaluate.metrics.signature import require_same, signatures_of
 from ingot.evaluate.metrics.tokens import Script, script_of
+from ingot.evaluate.task import parse_rows
 
 DRAWS = {"bootstrap": 1000, "randomisation": 10_000}
 
@@ -101,14 +101,10 @@ def _read(options: ScoreOptions) -> Given:
 
 
 def _read_report(path: Path, references: Sequence[Sequence[str]]) -> tuple[list[str], dict[str, str]]:
-    """Texts and signatures of a report. Raises `score-not-a-report`, `score-references-differ`."""
+    """Texts and signatures of a report. Raises `score-not-a-report`, `report-altered`, `score-references-differ`."""
     report = Report.open(path)
     signatures = signatures_of(report)
-    assert report.path is not None
-    raw = report.path / RAW_NAME
-    if not raw.exists() or path_digest(raw) != report.files.get(RAW_NAME):
-        raise fail("score-not-a-report", path=path, reason=f"{RAW_NAME} is not the file that was saved")
-    rows = [json.loads(line) for line in raw.read_text(encoding="utf-8").splitlines()]
+    rows = parse_rows(report.raw_text(RAW_NAME))
     if [row["references"] for row in rows] != [list(one) for one in zip(*references, strict=False)]:
         raise fail("score-references-differ", path=path)
     return [row["text"] for row in rows], signatures

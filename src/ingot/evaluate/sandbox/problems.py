@@ -8,6 +8,7 @@ its own solution defines. MBPP's test split are the problems 11 to 510, as its a
 from __future__ import annotations
 
 import ast
+import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,11 @@ class Problem:
     asked: str = ""
     cpu: float = SHORTEST_LIMIT
     reference_verdict: str = ""
+
+    @property
+    def tests_digest(self) -> str:
+        """Of what decides whether a program is right."""
+        return hashlib.sha256("\0".join([self.tests, *self.entries, self.trusted]).encode()).hexdigest()[:16]
 
     def program(self, completion: str) -> Program:
         return Program(self.before + completion, self.tests, self.entries, self.trusted, self.cpu)

@@ -74,6 +74,7 @@ def rows_of(pool: Pool, problems: Sequence[Problem], written: Sequence[Sequence[
         {
             "id": problem.id,
             "asked": problem.asked,
+            "tests": problem.tests_digest,
             "limit": problem.cpu,
             "reference": problem.reference_verdict,
             "protection": kept,

@@ -17,6 +17,7 @@ from ingot.evaluate.sandbox.asking import Answer, keep, style_of, write_answers
 from ingot.evaluate.sandbox.page import score
 from ingot.evaluate.sandbox.problems import HUMANEVAL, MBPP, Problem, read_problems
 from ingot.evaluate.sandbox.running import calibrated, open_pool, rows_of
+from ingot.evaluate.sandbox.values import item_values
 from ingot.evaluate.subset import stratified
 from ingot.evaluate.task import Row, Task
 
@@ -57,6 +58,7 @@ def _task(name: str) -> Task:
         prepare=partial(prepare, name),
         measure=partial(measure, name),
         score=partial(score, name),
+        values=partial(item_values, name),
         options=("slots", "samples", "code", "sandbox"),
     )
 
