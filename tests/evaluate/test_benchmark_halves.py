@@ -68,7 +68,7 @@ def test_a_sample_of_a_half_narrows_by_its_share_of_the_half(base_dir: Path, tmp
 
 @pytest.mark.slow
 def test_halves_go_on_beside_one_another(base_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both stopped on the way to the same place: neither takes the other's answers, and one ends as if never stopped."""
+    """Both stopped on the way to one place: neither takes the other's answers, and one ends as if never stopped."""
     data = write_mmlu(tmp_path / "d", 15)
     whole = {part: asked(base_dir, data, "mmlu", tmp_path / part, **half(part)) for part in ("search", "test")}
     add = Journal.add

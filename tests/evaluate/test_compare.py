@@ -146,12 +146,12 @@ def test_names_and_baselines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["compared-alone", "evaluate-not-a-report", "altered", "evaluate-rows-old", "no-such-file"]
+    "code", ["compared-alone", "report-other-verb", "altered", "evaluate-rows-old", "no-such-file"]
 )
 def test_what_is_no_comparison_is_refused(tmp_path: Path, code: str) -> None:
     report = write_report(tmp_path / "a", x={"answers": answers([True] * 9)})
     given = [report]
-    if code == "evaluate-not-a-report":
+    if code == "report-other-verb":
         Report(title="t", verb="pretrain").write(tmp_path / "b")
         given.append(tmp_path / "b")
     if code == "altered":

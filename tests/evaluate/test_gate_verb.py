@@ -199,7 +199,7 @@ def test_models_are_named_or_refused(tmp_path: Path) -> None:
         "compare-which-model": {"report": both, "against": other},
         "compare-unknown-model": {"report": both, "against": other, "model": "z"},
         "gating-itself": {"report": both, "against": both, "model": "x"},
-        "evaluate-not-a-report": {"report": Report(title="t", verb="gate").write(tmp_path / "g").path, "against": both},
+        "report-other-verb": {"report": Report(title="t", verb="gate").write(tmp_path / "g").path, "against": both},
     }.items():
         with pytest.raises(IngotError) as error:
             gate(**given, rules=tmp_path / "rules.yaml")

@@ -100,7 +100,7 @@ def test_reports_scored_otherwise_do_not_compare(files: dict[str, Path], tmp_pat
     with pytest.raises(IngotError) as error:
         require_same_reports(char, report("d", metric="chrf"))
     assert error.value.code == "score-metrics-differ"
-    with pytest.raises(IngotError, match="verb evaluate"):
+    with pytest.raises(IngotError, match="is a report of ingot evaluate"):
         require_same_reports(zh, Report(title="x", verb="evaluate"))
 
 

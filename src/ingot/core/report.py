@@ -315,6 +315,19 @@ class Report(Part):
             place = ".".join(map(str, problem["loc"])) or "report"
             raise fail("bad-report", path=directory / JSON_NAME, place=place, reason=problem["msg"]) from None
 
+    @classmethod
+    def open_raw(cls, path: str | Path, verb: str, *names: str) -> tuple[Report, dict[str, str]]:
+        """A verb's report and its raw files, `names` among them. Raises what `open` does, `report-other-verb`,
+        `report-altered`."""
+        found = cls.open(path)
+        found.require_verb(verb)
+        return found, {name: found.raw_text(name) for name in dict.fromkeys((*names, *found.files))}
+
+    def require_verb(self, verb: str) -> None:
+        """Raises `report-other-verb`."""
+        if self.verb != verb:
+            raise fail("report-other-verb", path=self.path or self.title, verb=verb, found=self.verb)
+
     def raw_text(self, name: str) -> str:
         """A raw file as it was saved. Raises `report-altered` where it is not that file any more."""
         assert self.path is not None

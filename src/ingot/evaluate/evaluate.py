@@ -98,11 +98,8 @@ def rescore(directory: Path | str) -> Report:
 
 
 def saved(directory: Path | str) -> tuple[Report, dict[str, str]]:
-    """A report of this verb and its raw files. Raises `evaluate-not-a-report`, `report-altered`."""
-    found = Report.open(directory)
-    if found.verb != "evaluate" or MODELS_NAME not in found.files:
-        raise fail("evaluate-not-a-report", path=directory, reason=f"verb {found.verb}, no {MODELS_NAME}")
-    return found, {name: found.raw_text(name) for name in found.files}
+    """A report of this verb and its raw files. Raises what `Report.open_raw` does."""
+    return Report.open_raw(directory, "evaluate", MODELS_NAME)
 
 
 def item_values(report: Report, raw: dict[str, str]) -> list[tuple[Entrant, dict[str, dict[str, ItemValues]]]]:

@@ -110,9 +110,8 @@ def _wilson_bounds(right: float, count: float) -> tuple[float, float]:
 def clustered_ratio(numerators: Values, denominators: Values, seed: int, resamples: int = RESAMPLES) -> Interval:
     """sum(numerators) / sum(denominators) over clusters, with a bootstrap interval that draws whole clusters.
 
-    numerators, denominators: (clusters,), denominators > 0. Percentile interval, its levels widened for few clusters
-    (Hesterberg, "What Teachers Should Know About the Bootstrap", 2015, section 4.3): the plain one is too short by
-    sqrt((n-1)/n) and ignores Student's tails. Bounds are None for fewer than two clusters or for infinite values.
+    numerators, denominators: (clusters,), denominators > 0. Bounds are None for fewer than two clusters or for
+    infinite values.
     """
     assert numerators.shape == denominators.shape
     assert (denominators > 0).all()
@@ -125,9 +124,18 @@ def clustered_ratio(numerators: Values, denominators: Values, seed: int, resampl
     value = float(numerators.sum() / denominators.sum())
     if clusters == 1:
         return Interval(value)
+    return Interval(value, *percentiles(_resampled(numerators, denominators, seed, resamples), clusters))
+
+
+def percentiles(draws: Values, clusters: int) -> tuple[float, float]:
+    """The bounds of a bootstrap that drew so many clusters, from its draws; nan are draws that gave no figure.
+
+    The levels are widened for few clusters (Hesterberg, "What Teachers Should Know About the Bootstrap", 2015, section
+    4.3): plain percentiles are too short by sqrt((n-1)/n) and ignore Student's tails.
+    """
     tail = NormalDist().cdf(-math.sqrt(clusters / (clusters - 1)) * student_quantile(clusters - 1))
-    low, high = np.quantile(_resampled(numerators, denominators, seed, resamples), [tail, 1 - tail])
-    return Interval(value, float(low), float(high))
+    low, high = np.nanquantile(draws, [tail, 1 - tail])
+    return float(low), float(high)
 
 
 def _resampled(numerators: Values, denominators: Values, seed: int, resamples: int) -> Values:

@@ -64,10 +64,8 @@ def audit(options: AuditOptions) -> Report:
 
 def rescore(directory: Path | str) -> Report:
     """The report again from the rows saved in a report directory; scoring rules of today, no model and no corpus."""
-    found = Report.open(directory)
-    if found.verb != "audit":
-        raise fail("audit-not-a-report", path=directory, reason=f"verb {found.verb}")
-    return make_report(AuditOptions.of(**found.options), {name: found.raw_text(name) for name in found.files})
+    found, raw = Report.open_raw(directory, "audit")
+    return make_report(AuditOptions.of(**found.options), raw)
 
 
 def make_report(options: AuditOptions, raw: Mapping[str, str]) -> Report:

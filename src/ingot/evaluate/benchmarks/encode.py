@@ -42,7 +42,7 @@ class Encoded:
 
 def encode_items(tokenizer: Tokenizer, items: Sequence[Item], window: int, alone: bool) -> Iterator[Encoded]:
     """Every item, in order. Raises `bench-choice-too-long`, `evaluate-no-start-token`."""
-    encode = _Encoder(tokenizer)
+    encode = Encoder(tokenizer)
     for begin in range(0, len(items), AT_ONCE):
         part = items[begin : begin + AT_ONCE]
         encode.learn([text for item in part for text in _texts(item)])
@@ -50,7 +50,7 @@ def encode_items(tokenizer: Tokenizer, items: Sequence[Item], window: int, alone
             yield _encoded(encode, item, window, alone)
 
 
-class _Encoder:
+class Encoder:
     """Ids of texts; those of one batch are remembered."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -73,27 +73,25 @@ class _Encoder:
         return ids if tuple(ids[: len(self.start)]) == self.start else [*self.start, *ids]
 
 
-def _parted(item: Item, choice: int) -> tuple[str, str]:
-    """A choice's context without the spaces at its end, and what follows it with them."""
-    context = item.context(choice)
+def _parted(context: str, following: str) -> tuple[str, str]:
+    """A context without the spaces at its end, and what follows it with them."""
     kept = context.rstrip()
-    return kept, context[len(kept) :] + item.continuations[choice]
+    return kept, context[len(kept) :] + following
 
 
 def _texts(item: Item) -> Iterator[str]:
     if item.is_fixed:
         yield item.before.rstrip()
     for choice in range(len(item.continuations)):
-        context, following = _parted(item, choice)
+        context, following = _parted(item.context(choice), item.continuations[choice])
         yield context
         yield context + following
 
 
-def _encoded(encode: _Encoder, item: Item, window: int, alone: bool) -> Encoded:
+def _encoded(encode: Encoder, item: Item, window: int, alone: bool) -> Encoded:
     choices, merged, cut = [], 0, 0
     for choice in range(len(item.continuations)):
-        context, following = _parted(item, choice)
-        scored, is_merged = _pair(encode, context, following)
+        scored, is_merged = cut_pair(encode, item.context(choice), item.continuations[choice])
         over = max(0, len(scored.context) + len(scored.tokens) - window - 1)
         if len(scored.tokens) > window:
             raise fail("bench-choice-too-long", id=item.id, found=len(scored.tokens), window=window)
@@ -105,8 +103,9 @@ def _encoded(encode: _Encoder, item: Item, window: int, alone: bool) -> Encoded:
     return Encoded(item, tuple(choices), shared, merged, cut, apart)
 
 
-def _pair(encode: _Encoder, context: str, following: str) -> tuple[Scored, bool]:
-    """A context and what follows it; whether that had to be encoded by itself."""
+def cut_pair(encode: Encoder, context: str, following: str) -> tuple[Scored, bool]:
+    """A context and what follows it; whether that had to be encoded by itself. Raises `evaluate-no-start-token`."""
+    context, following = _parted(context, following)
     if not context:
         return _alone(encode, following), False
     before, whole = encode.whole(context), encode.whole(context + following)
@@ -116,10 +115,10 @@ def _pair(encode: _Encoder, context: str, following: str) -> tuple[Scored, bool]
     return Scored(tuple(before), tuple(encode(following))), True
 
 
-def _alone(encode: _Encoder, following: str) -> Scored:
+def _alone(encode: Encoder, following: str) -> Scored:
     """Behind BOS, else EOS; where it begins with that token itself, that is its context."""
     tokenizer, ids = encode.tokenizer, tuple(encode(following))
     start = tokenizer.bos_id if tokenizer.bos_id is not None else tokenizer.eos_id
     if start is None:
         raise fail("evaluate-no-start-token", path=tokenizer.path)
-    return Scored(ids[:1], ids[1:]) if ids[0] == start and len(ids) > 1 else Scored((start,), ids)
+    return Scored(ids[:1], ids[1:]) if ids[:1] == (start,) and len(ids) > 1 else Scored((start,), ids)

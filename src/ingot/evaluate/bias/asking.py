@@ -1,8 +1,6 @@
-"""How a decoder is asked: log p of a text, or of what follows a context, cut as lm-eval cuts it; and what it writes.
+"""How a decoder is asked: log p of a text, or of what follows a context, cut as benchmarks cut it; and what it writes.
 
-The whole is encoded and what is scored begins where the context ends; spaces at the end of a context go with what
-follows it. Where a token spans the join, what follows is encoded by itself. Without a context a text stands behind BOS,
-else EOS. Equal questions are asked once.
+Without a context a text stands behind BOS, else EOS. Equal questions are asked once.
 """
 
 from __future__ import annotations
@@ -13,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ingot.adapt.load import LanguageModel
-from ingot.core.errors import fail
 from ingot.core.language import text
 from ingot.core.progress import progress
+from ingot.evaluate.benchmarks.encode import Encoder, cut_pair
 from ingot.evaluate.bias.options import BiasOptions
 from ingot.evaluate.statistics import Interval, wilson
 from ingot.infer.engine import Engine
@@ -40,22 +38,8 @@ class Written:
 
 def follow(tokenizer: Tokenizer, context: str, continuation: str) -> Query:
     """log p of what follows a context ("": of the text alone). Raises `evaluate-no-start-token`."""
-    kept = context.rstrip()
-    continuation = context[len(kept) :] + continuation
-    if not kept:
-        return _alone(tokenizer, continuation)
-    before, whole = tokenizer.encode_document(kept), tokenizer.encode_document(kept + continuation)
-    at = len(before)
-    inside = whole[at:] if whole[:at] == before and len(whole) > at else tokenizer.encode(continuation)
-    return following((*before, *inside), at)
-
-
-def _alone(tokenizer: Tokenizer, continuation: str) -> Query:
-    start = tokenizer.bos_id if tokenizer.bos_id is not None else tokenizer.eos_id
-    if start is None:
-        raise fail("evaluate-no-start-token", path=tokenizer.path)
-    ids = tokenizer.encode(continuation)
-    return following(ids, 1) if ids and ids[0] == start else following((start, *ids), 1)
+    scored, _ = cut_pair(Encoder(tokenizer), context, continuation)
+    return following((*scored.context, *scored.tokens), len(scored.context))
 
 
 def sums(model: LanguageModel, queries: Sequence[Query], label: str) -> list[float]:

@@ -9,15 +9,14 @@ found.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist
 
 import numpy as np
 
 from ingot.core.report import Unit
-from ingot.evaluate.statistics import RESAMPLES, Interval, Values, student_quantile
+from ingot.evaluate.power import smallest_mean, standard_error
+from ingot.evaluate.statistics import RESAMPLES, Interval, Values, cluster_sums, percentiles
 
 LEVEL, POWER = 0.05, 0.8
 EXACT_CLUSTERS = 14
@@ -35,13 +34,10 @@ class Parts:
 
     @classmethod
     def of(cls, values: Sequence[float], clusters: Sequence[Hashable], weights: Sequence[float] | None = None) -> Parts:
-        names = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters))}
-        places = np.array([names[cluster] for cluster in clusters], np.int64)
-        found = np.asarray(values, np.float64)
-        sizes = np.ones(len(found)) if weights is None else np.asarray(weights, np.float64)
-        count = len(names)
-        sums, counted = np.bincount(places, found, count), np.bincount(places, sizes, count)
-        return cls(sums.astype(np.float64), counted.astype(np.float64))
+        sums, counts = cluster_sums(np.asarray(values, np.float64), clusters)
+        if weights is None:
+            return cls(sums, counts)
+        return cls(sums, cluster_sums(np.asarray(weights, np.float64), clusters)[0])
 
     @classmethod
     def contrast(cls, first: Sequence[float], second: Sequence[float]) -> Parts:
@@ -82,12 +78,9 @@ class Finding:
     def detectable(self, num_tests: int) -> float | None:
         """The smallest true distance from even that would be seen in 80 % of such measurements, were this the first
         of so many tests (Holm's strictest step). None where no result could be significant."""
-        if self.error is None or self.num_clusters < 2 or least_p(self.num_clusters) > LEVEL / num_tests:
+        if self.error is None or least_p(self.num_clusters) > LEVEL / num_tests:
             return None
-        from scipy.stats import t
-
-        tail = float(t.isf(LEVEL / num_tests / 2, self.num_clusters - 1))
-        return self.error * (tail + NormalDist().inv_cdf(POWER))
+        return self.error and smallest_mean(self.error, self.num_clusters, LEVEL / num_tests, POWER)
 
     def without_value(self, reason: str) -> Finding:
         """The same, withheld."""
@@ -98,7 +91,7 @@ def finding(key: str, label: str, parts: Parts, seed: int, *, num_items: int, un
     """Of signed values around 0; a "percent" one is shown as the share (1 + value) / 2, even at one half."""
     kept = parts.filled
     factor, shift = (0.5, 0.5) if unit == "percent" else (1.0, 0.0)
-    error = standard_error(kept)
+    error = standard_error(kept.sums, kept.sizes)
     return Finding(
         key,
         label,
@@ -121,7 +114,7 @@ def ratio(parts: Parts, seed: int) -> Interval:
     value = float(parts.sums.sum() / parts.sizes.sum())
     if clusters == 1:
         return Interval(value)
-    return Interval(value, *_bounds(_drawn(parts, seed), clusters))
+    return Interval(value, *percentiles(_drawn(parts, seed), clusters))
 
 
 def difference(first: Parts, second: Parts, seed: int) -> Interval:
@@ -132,13 +125,7 @@ def difference(first: Parts, second: Parts, seed: int) -> Interval:
     clusters = len(first.sums)
     if clusters < 2 or clusters != len(second.sums):
         return Interval(value)
-    return Interval(value, *_bounds(_drawn(first, seed) - _drawn(second, seed), clusters))
-
-
-def _bounds(draws: Values, clusters: int) -> tuple[float, float]:
-    tail = NormalDist().cdf(-math.sqrt(clusters / (clusters - 1)) * student_quantile(clusters - 1))
-    low, high = np.nanquantile(draws, [tail, 1 - tail])
-    return float(low), float(high)
+    return Interval(value, *percentiles(_drawn(first, seed) - _drawn(second, seed), clusters))
 
 
 def _drawn(parts: Parts, seed: int) -> Values:
@@ -150,15 +137,6 @@ def _drawn(parts: Parts, seed: int) -> Values:
         sums, sizes = parts.sums[drawn].sum(1), parts.sizes[drawn].sum(1)
         found.append(np.divide(sums, sizes, out=np.full(len(sums), np.nan), where=sizes > 0))
     return np.concatenate(found)
-
-
-def standard_error(parts: Parts) -> float | None:
-    """Of the ratio, linearised; None for fewer than two clusters."""
-    clusters = len(parts.sums)
-    if clusters < 2:
-        return None
-    rest = parts.sums - parts.sums.sum() / parts.sizes.sum() * parts.sizes
-    return math.sqrt(clusters / (clusters - 1) * float(rest @ rest)) / float(parts.sizes.sum())
 
 
 def least_p(clusters: int) -> float:

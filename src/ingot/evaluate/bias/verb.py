@@ -80,10 +80,8 @@ def bias(options: BiasOptions) -> Report:
 
 def rescore(directory: Path | str) -> Report:
     """The report again from the rows saved in a report directory; scoring rules of today, no model needed."""
-    found = Report.open(directory)
-    if found.verb != "bias" or MODELS_NAME not in found.files:
-        raise fail("evaluate-not-a-report", path=directory, reason=f"verb {found.verb}, no {MODELS_NAME}")
-    return make_report(found.options, {name: found.raw_text(name) for name in found.files})
+    found, raw = Report.open_raw(directory, "bias", MODELS_NAME)
+    return make_report(found.options, raw)
 
 
 def chosen_suites(names: Sequence[str]) -> dict[str, Suite]:

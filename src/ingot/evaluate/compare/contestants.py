@@ -25,12 +25,12 @@ class Contestant:
     metrics: dict[str, ItemValues]
     tasks: dict[str, str]
     is_baseline: bool
-    others: list[str]
+    others: Sequence[str] = ()
 
 
 def open_contestants(path: Path) -> list[Contestant]:
-    """All models of a report of `evaluate`. Raises `evaluate-not-a-report`, `report-altered`, and what a task raises
-    for rows of an earlier version."""
+    """All models of a report of `evaluate`. Raises what `saved` does, and what a task raises for rows of an earlier
+    version."""
     report, raw = saved(path)
     found = item_values(report, raw)
     baseline = baseline_index([entrant for entrant, _ in found], report.options["baseline"])

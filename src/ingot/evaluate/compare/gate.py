@@ -35,7 +35,7 @@ class GateOptions(Options):
 
 @verb(GateOptions)
 def gate(options: GateOptions) -> Report:
-    """Test every rule. Raises `evaluate-not-a-report`, `gating-itself`, and what reading the rules raises."""
+    """Test every rule. Raises `gating-itself`, and what opening the reports and the rules raises."""
     if options.out is not None:
         refuse_nonempty(options.out)
     rules = read_rules(options.rules)

@@ -38,7 +38,7 @@ class CompareOptions(Options):
 def compare(options: CompareOptions) -> Report:
     """Compare the models of saved reports.
 
-    Raises `evaluate-not-a-report`, `compared-alone`, `compared-unknown-baseline`, and `compared-nothing` where no
+    Raises what `open_contestants` does, `compared-alone`, `compared-unknown-baseline`, and `compared-nothing` where no
     figure of any model can be compared.
     """
     if options.out is not None:

@@ -101,7 +101,7 @@ def _read(options: ScoreOptions) -> Given:
 
 
 def _read_report(path: Path, references: Sequence[Sequence[str]]) -> tuple[list[str], dict[str, str]]:
-    """Texts and signatures of a report. Raises `score-not-a-report`, `report-altered`, `score-references-differ`."""
+    """Texts and signatures of a report. Raises `report-other-verb`, `report-altered`, `score-references-differ`."""
     report = Report.open(path)
     signatures = signatures_of(report)
     rows = parse_rows(report.raw_text(RAW_NAME))

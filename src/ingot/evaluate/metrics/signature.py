@@ -11,9 +11,8 @@ ENDING = ".signature"
 
 
 def signatures_of(report: Report) -> dict[str, str]:
-    """Metric to signature, of a report of `score`. Raises `score-not-a-report`."""
-    if report.verb != "score":
-        raise fail("score-not-a-report", path=report.path or report.title, reason=f"verb {report.verb}")
+    """Metric to signature, of a report of `score`. Raises `report-other-verb`."""
+    report.require_verb("score")
     return {name.removesuffix(ENDING): str(value) for name, value in report.numbers.items() if name.endswith(ENDING)}
 
 

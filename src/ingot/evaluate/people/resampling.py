@@ -6,13 +6,11 @@ draw is told as how often each cluster was drawn, so that a figure is computed f
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from statistics import NormalDist
 
 import numpy as np
 
-from ingot.evaluate.statistics import Interval, Values, student_quantile
+from ingot.evaluate.statistics import Interval, Values, percentiles
 
 RESAMPLES = 1000
 FEWEST = 5
@@ -33,6 +31,5 @@ def bootstrap(figure: Callable[[Values], float | None], num_clusters: int, seed:
     known = [each for each in found if each is not None]
     if len(known) < DEFINED * RESAMPLES:
         return Interval(value)
-    tail = NormalDist().cdf(-math.sqrt(num_clusters / (num_clusters - 1)) * student_quantile(num_clusters - 1))
-    low, high = np.quantile(known, [tail, 1 - tail])
-    return Interval(value, min(float(low), value), max(float(high), value))
+    low, high = percentiles(np.array(known), num_clusters)
+    return Interval(value, min(low, value), max(high, value))
