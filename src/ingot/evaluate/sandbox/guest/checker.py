@@ -1,7 +1,8 @@
-"""One program's checker: starts its process, runs the tests against it, and tells the host the verdict.
+"""The checker: has a process started for each program, runs the tests against it, and tells the host the verdict.
 
-It runs no line of the program. The order matters: the candidate's process is forked before this one reads the job, so
-the tests are never in the candidate's memory, nor in that of the keeper, from whom later candidates are forked.
+It runs no line of a program, and candidates are forked from the keeper, so the tests are never in their memory. One
+checker serves many programs. What a program can send it is values (`codec`), which end with the job; tests that could
+leave anything behind (`lasting`), and a job that left much memory in use, are a checker's last.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import contextlib
 import os
 import resource
 import shutil
-import signal
 import socket
 import time
 from typing import Any
 
-from . import candidate, channel, filter, kernel, walls
-from .remote import CandidateError, NoSuchName, ask, run_tests
+from . import channel, filter, kernel, walls
+from .birth import Link, has_own_scratch
+from .remote import CandidateError, NoSuchName, Tests, ask, prepared
 from .session import Ended, Session
 from .syscalls import numbers
 
@@ -26,6 +27,8 @@ EXTRA = ("kill", "ioctl")
 """What a checker may call and a candidate may not."""
 FIRST = 1
 """The number of a process in a namespace of its own."""
+GROWTH_KIB = 128 << 10
+"""A checker that has needed so much more than at its beginning serves no further program."""
 
 
 def warm() -> None:
@@ -36,21 +39,17 @@ def warm() -> None:
         filter.build(kernel.machine(), filter.RET_KILL, FIRST, EXTRA)
 
 
-def check(standing: walls.Walls, config: dict[str, Any]) -> None:
-    """Do the one job that waits on the host's channel. Never returns."""
+def serve(link: socket.socket, standing: walls.Walls, config: dict[str, Any]) -> None:
+    """Do the jobs that wait on the host's channel. Never returns."""
     try:
-        scratch = _scratch(standing, config)
-        session = _start(standing, config, scratch)
-        job = channel.receive_json(HOST)
-        channel.send_json(session.wire.fileno(), [job["limits"], config["without"], scratch])
-        session.limits = job["limits"]
-        stands = standing | session.set_up()
-        _lock_self(stands, job["limits"])
-        verdict, cause = _verdict(session, job)
-        session.close()
-        if standing["mount"] is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
-        channel.send_json(HOST, _result(session, verdict, cause, stands))
+        keeper = Link(link)
+        _lock_self(config["without"])
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + GROWTH_KIB
+        with socket.socket(fileno=os.dup(HOST)) as host:
+            while host.recv(1, socket.MSG_PEEK):
+                lasting = _do_job(keeper, standing, config)
+                if lasting or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > most:
+                    break
     except BaseException as error:
         with contextlib.suppress(BaseException):
             channel.send_json(HOST, {"failed": f"{type(error).__name__}: {error}"})
@@ -58,63 +57,61 @@ def check(standing: walls.Walls, config: dict[str, Any]) -> None:
     os._exit(0)
 
 
+def _do_job(keeper: Link, standing: walls.Walls, config: dict[str, Any]) -> bool:
+    """One job. Returns whether its tests could have left anything behind in this process."""
+    job = channel.receive_json(HOST)
+    _renew_time(job["limits"]["cpu"])
+    tests = _prepared(job)
+    scratch = _scratch(standing, config)
+    with contextlib.closing(Session(keeper, job["limits"])) as session:
+        stands = standing | session.set_up(config["without"], scratch)
+        verdict, cause = _verdict(session, job, tests)
+        session.close()
+    if standing["mount"] is not None:
+        shutil.rmtree(scratch, ignore_errors=True)
+    channel.send_json(HOST, _result(session, verdict, cause, stands))
+    return isinstance(tests, Tests) and tests.lasting
+
+
+def _prepared(job: dict[str, Any]) -> Tests | Exception:
+    """The tests, or why they cannot be compiled."""
+    try:
+        return prepared(job["trusted"], job["tests"], tuple(job["entries"]))
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        return error
+
+
 def _scratch(standing: walls.Walls, config: dict[str, Any]) -> str:
-    """An empty folder to write in: a mount of its own, else a folder that the host clears away."""
-    if standing["user"] is None and standing["root"] is None:
-        walls.fresh_scratch(config["scratch_bytes"])
+    """An empty folder to write in: a candidate's own mount, else a folder that is cleared away."""
+    if has_own_scratch(standing):
         return walls.SCRATCH
     path = os.path.join(config["scratch"], str(time.monotonic_ns()))
     os.mkdir(path, 0o700)
     return path
 
 
-def _start(standing: walls.Walls, config: dict[str, Any], scratch: str) -> Session:
-    """Fork the candidate, as the first process of a namespace of its own where there is one."""
-    if standing["user"] is None and standing["pid"] is None:
-        kernel.unshare(kernel.CLONE_NEWPID)
-    ours, theirs = socket.socketpair()
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        _become_candidate(theirs.fileno(), write, config)
-    theirs.close()
-    os.close(write)
-    return Session(pid, ours, read, {"cpu": 60.0, "output": 1 << 20})
-
-
-def _become_candidate(wire: int, output: int, config: dict[str, Any]) -> None:
-    """Never returns: only the channel, what is printed, and an empty input stay open."""
-    try:
-        os.setsid()
-        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-        os.dup2(wire, candidate.CHANNEL)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        os.closerange(4, 1 << 16)
-        limits, without, scratch = channel.receive_json(candidate.CHANNEL)
-        candidate.announce(*candidate.lock(limits, without, scratch, config["folders"]))
-        candidate.serve()
-    finally:
-        os._exit(1)
-
-
-def _lock_self(standing: walls.Walls, limits: dict[str, Any]) -> None:
+def _lock_self(without: list[str]) -> None:
     """The tests are the data set's, not ours: they run without rights, too."""
-    for name, value in {"AS": 4 << 30, "CORE": 0, "NPROC": 64, "CPU": int(12 * limits["cpu"]) + 60}.items():
+    for name, value in {"AS": 4 << 30, "CORE": 0, "NPROC": 64}.items():
         resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-    if standing.get("capabilities") is None:
-        kernel.drop_capabilities(numbers(kernel.machine()))
-    if standing.get("no_new_privs") is None:
-        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-    if standing.get("seccomp") is None:
-        filter.install(kernel.machine(), filter.build(kernel.machine(), filter.RET_KILL, FIRST, EXTRA), False)
+    walls.attempt({}, "no_new_privs", lambda: kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1), without)
+    if walls.machine_is_known():
+        walls.attempt({}, "capabilities", lambda: kernel.drop_capabilities(numbers(kernel.machine())), without)
+        program = filter.build(kernel.machine(), filter.RET_KILL, FIRST, EXTRA)
+        walls.attempt({}, "seccomp", lambda: filter.install(kernel.machine(), program, False), without)
 
 
-def _verdict(session: Session, job: dict[str, Any]) -> tuple[str, str]:
+def _renew_time(cpu: float) -> None:
+    """From now on, for one job; the kernel ends a checker whose tests never end."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    limit = int(used.ru_utime + used.ru_stime + 12 * cpu) + 60
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+
+
+def _verdict(session: Session, job: dict[str, Any], tests: Tests | Exception) -> tuple[str, str]:
     try:
-        return _loaded(session, job["source"]) or _tested(session, job)
+        return _loaded(session, job["source"]) or _tested(session, tests)
     except Ended as ended:
         return ended.verdict, ended.cause
 
@@ -128,9 +125,11 @@ def _loaded(session: Session, source: str) -> tuple[str, str] | None:
     return None
 
 
-def _tested(session: Session, job: dict[str, Any]) -> tuple[str, str]:
+def _tested(session: Session, tests: Tests | Exception) -> tuple[str, str]:
     try:
-        run_tests(session, job["trusted"], job["tests"], job["entries"])
+        if isinstance(tests, Exception):
+            raise tests
+        tests.run(session)
     except NoSuchName as error:
         return "no-entry-point", str(error)
     except CandidateError as error:

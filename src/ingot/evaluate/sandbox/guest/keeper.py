@@ -1,7 +1,7 @@
-"""A worker: builds the walls once, then forks a fresh checker for every job from a warm, clean Python.
+"""A worker: builds the walls once, then forks from a warm, clean Python: a checker, and a candidate for every job.
 
 Started as `python -s -P -S -c 'from guest.keeper import main; main()' CONFIG`, with the host's channel as its input.
-It never reads a job, so nothing of one program, its tests or its answers is in the memory that the next is forked from.
+It never reads a job, so nothing of one program, its tests or its answers is in the memory that others are forked from.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 from typing import Any
 
 from . import channel, checker, kernel, walls
+from .birth import Starter
 
 PRELOADED = (
     "abc", "array", "ast", "base64", "binascii", "bisect", "bz2", "calendar", "cmath", "collections.abc",
@@ -72,12 +73,11 @@ def _inside(config: dict[str, Any], outside: socket.socket, walls_: walls.Walls)
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         _enter(walls_, config, outside)
         outside.close()
-        if walls_["pid"] is None:
-            _as_first_process()
+        home = _as_first_process() if walls_["pid"] is None else -1
         walls.own_root(walls_, config["without"], config["folders"])
         walls.leave_root(walls_, config["folders"], config["without"])
         kernel.bound_capabilities()
-        _serve(walls_, config)
+        _serve(Starter(walls_, config, home), walls_, config)
     except BaseException as error:
         with contextlib.suppress(OSError):
             channel.send_json(checker.HOST, {"failed": f"{type(error).__name__}: {error}"})
@@ -93,18 +93,19 @@ def _enter(walls_: walls.Walls, config: dict[str, Any], outside: socket.socket) 
     walls.namespaces(walls_, config["without"], map_user)
 
 
-def _as_first_process() -> None:
-    """Go on in the new process namespace; who is left waits, and ends with it."""
+def _as_first_process() -> int:
+    """Go on in the new process namespace; who is left waits, and ends with it. Returns what leads to the namespace."""
     pid = os.fork()
     if pid:
         os.close(checker.HOST)
         os.waitpid(pid, 0)
         os._exit(0)
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    return os.open("/proc/self/ns/pid", os.O_RDONLY)
 
 
-def _serve(standing: walls.Walls, config: dict[str, Any]) -> None:
-    """A checker for every job, until the host closes the channel."""
+def _serve(starter: Starter, standing: walls.Walls, config: dict[str, Any]) -> None:
+    """A checker at a time, and what it asks for, until the host closes the channel."""
     os.environ.clear()
     checker.warm()
     gc.collect()
@@ -112,9 +113,14 @@ def _serve(standing: walls.Walls, config: dict[str, Any]) -> None:
     with socket.socket(fileno=os.dup(checker.HOST)) as host:
         channel.send_json(checker.HOST, {"ready": True})
         while host.recv(1, socket.MSG_PEEK):
+            ours, theirs = socket.socketpair()
             pid = os.fork()
             if pid == 0:
-                checker.check(standing, config)
+                ours.close()
+                checker.serve(theirs, standing, config)
+            theirs.close()
+            with ours:
+                starter.serve(ours)
             _wait_for(pid)
     os._exit(0)
 

@@ -42,6 +42,11 @@ def unshare(flags: int) -> None:
     _checked(_libc.unshare(ctypes.c_int(flags)), "unshare")
 
 
+def enter_namespace(descriptor: int, kind: int) -> None:
+    """setns(2); for CLONE_NEWPID it is where this process's children will be."""
+    _checked(_libc.setns(ctypes.c_int(descriptor), ctypes.c_int(kind)), "setns")
+
+
 def mount(source: str, target: str, kind: str | None, flags: int, data: str = "") -> None:
     """mount(2)."""
     words = [None if word is None else os.fsencode(word) for word in (source, target, kind)]

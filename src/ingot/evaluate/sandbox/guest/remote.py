@@ -12,11 +12,14 @@ import random
 import sys
 import types
 from collections import deque
+from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
 from .codec import Handle
-from .session import Ended, Session
+from .lasting import is_lasting, names_of
+from .session import Session
 
 
 class CandidateError(Exception):
@@ -36,7 +39,7 @@ def raised(name: str, message: str) -> CandidateError:
             return made
         except TypeError:  # its constructor wants more than a message
             pass
-    return type(name, (CandidateError,), {})(message)
+    return type(name if name.isidentifier() else "Exception", (CandidateError,), {})(message)
 
 
 class Remote:
@@ -45,6 +48,10 @@ class Remote:
     def __init__(self, session: Session, handle: Handle) -> None:
         object.__setattr__(self, "_session", session)
         object.__setattr__(self, "_handle", handle)
+
+    def __hash__(self) -> int:
+        """The same in every run, so that the order of a set is."""
+        return hash(Remote.handle_of(self).number)
 
     def handle_of(self) -> Handle:
         handle: Handle = object.__getattribute__(self, "_handle")
@@ -144,25 +151,44 @@ def restore(old: Any, new: Any) -> Any:
     return old if isinstance(old, Remote) else new
 
 
-def run_tests(session: Session, trusted: str, tests: str, entries: list[str]) -> None:
-    """Run them to their end; a return without an exception is a pass. Raises what they raise."""
-    random.seed(0)
-    code = compile(tests, "<tests>", "exec", dont_inherit=True)
-    space: dict[str, Any] = {"__name__": "tests"}
-    exec(_compiled(trusted), space)  # noqa: S102
-    for name in entries:
-        space[name] = _found(session, name)
-    for name in sorted(_names(code) - set(space) - set(dir(builtins))):
-        if name in sys.stdlib_module_names:
-            space[name] = import_module(name)
-        else:
-            try:
-                space[name] = _found(session, name)
-            except NoSuchName:  # an attribute, or a name that the tests themselves give
+@dataclass(frozen=True)
+class Tests:
+    """Compiled. `names` are those that the tests look up; `lasting`: could they leave something behind?"""
+
+    trusted: types.CodeType
+    tests: types.CodeType
+    entries: tuple[str, ...]
+    names: tuple[str, ...]
+    lasting: bool
+
+    def run(self, session: Session) -> None:
+        """Run them to their end; a return without an exception is a pass. Raises what they raise."""
+        random.seed(0)
+        space: dict[str, Any] = {"__name__": "tests"}
+        exec(self.trusted, space)  # noqa: S102
+        for name in self.entries:
+            space[name] = _found(session, name)
+        for name in self.names:
+            if name in space:
                 continue
-    exec(code, space)  # noqa: S102
-    if session.ended is not None:
-        raise session.ended
+            if name in sys.stdlib_module_names:
+                space[name] = import_module(name)
+            else:
+                try:
+                    space[name] = _found(session, name)
+                except NoSuchName:  # an attribute, or a name that the tests themselves give
+                    continue
+        exec(self.tests, space)  # noqa: S102
+        if session.ended is not None:
+            raise session.ended
+
+
+@lru_cache(maxsize=64)
+def prepared(trusted: str, tests: str, entries: tuple[str, ...]) -> Tests:
+    """Tests that are ready to run. Raises what compiling raises."""
+    code, before = compile(tests, "<tests>", "exec", dont_inherit=True), _compiled(trusted)
+    names = tuple(sorted(names_of(code) - set(dir(builtins))))
+    return Tests(before, code, entries, names, is_lasting((before, code), entries))
 
 
 def _compiled(trusted: str) -> types.CodeType:
@@ -179,11 +205,3 @@ def _found(session: Session, name: str) -> Any:
     except KeyError:
         raise NoSuchName(name) from None
 
-
-def _names(code: types.CodeType) -> set[str]:
-    """All names that code looks up, with those of the functions in it."""
-    inner = (constant for constant in code.co_consts if isinstance(constant, types.CodeType))
-    return set(code.co_names).union(*map(_names, inner))
-
-
-__all__ = ["CandidateError", "Ended", "NoSuchName", "run_tests"]

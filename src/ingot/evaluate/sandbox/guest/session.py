@@ -17,6 +17,7 @@ import time
 from typing import Any
 
 from . import channel, filter, kernel
+from .birth import Ending, Link
 from .codec import MAX_BYTES, Decoder, Handle, encode
 from .syscalls import numbers
 
@@ -45,23 +46,25 @@ def overtime(cpu: float, wall: float, limit: float) -> str | None:
 
 
 class Session:
-    """One candidate process. `wire` leads to it, `output` is what it prints."""
+    """One candidate process, started by the keeper. `wire` leads to it, `output` is what it prints."""
 
-    def __init__(self, pid: int, wire: socket.socket, output: int, limits: dict[str, Any]) -> None:
-        self.pid, self.wire, self.output, self.limits = pid, wire, output, limits
+    def __init__(self, keeper: Link, limits: dict[str, Any]) -> None:
+        self.keeper, self.limits = keeper, limits
+        self.pid, self.wire, self.output = keeper.start()
         self.listener = -1
-        self.clock = (~pid << 3) | 2  # the kernel's id of a process's own clock
+        self.clock = (~self.pid << 3) | 2  # the kernel's id of a process's own clock
         self.cpu, self.started = 0.0, time.monotonic()
         self.ended: Ended | None = None
-        self.status: int | None = None
+        self.ending: Ending | None = None
+        self.closed = False
         self.printed, self.num_printed = bytearray(), 0
         self.poll = select.poll()
-        wire.setblocking(False)
-        os.set_blocking(output, False)
-        self.poll.register(output, select.POLLIN)
+        os.set_blocking(self.output, False)
+        self.poll.register(self.output, select.POLLIN)
 
-    def set_up(self) -> dict[str, Any]:
+    def set_up(self, without: list[str], scratch: str) -> dict[str, Any]:
         """What the candidate says stands before it reads a program; takes the listener over."""
+        channel.send_json(self.wire.fileno(), [self.limits, without, scratch])
         self.wire.settimeout(60)
         data, files = self._received()
         if files:
@@ -82,8 +85,8 @@ class Session:
 
     def ask(self, *request: Any) -> Any:
         """What the candidate replies, decoded: its words, never its objects. Raises Ended."""
-        if self.ended is not None:
-            raise self.ended
+        if self.ended is not None or self.closed:
+            raise self.ended or Ended("error", "asked when it was over")
         try:
             reply = self._exchange(encode(list(request), _unsent))
             return Decoder(reply, lambda handle: handle).value()
@@ -156,16 +159,16 @@ class Session:
     def _gone(self) -> Ended:
         """The candidate closed the channel, or ended: which, and how?"""
         for _ in range(50):
-            if self._reap(os.WNOHANG):
+            if self._reap(wait=False):
                 break
             if self.listener >= 0 and filter_waits(self.listener):
                 self._refuse()
             time.sleep(0.01)
-        if self.status is None:
+        if self.ending is None:
             return self._end("error", "closed its channel")
-        if os.WIFEXITED(self.status):
-            return self._end("error", f"ended by itself with status {os.WEXITSTATUS(self.status)}")
-        number = os.WTERMSIG(self.status)
+        if os.WIFEXITED(self.ending.status):
+            return self._end("error", f"ended by itself with status {os.WEXITSTATUS(self.ending.status)}")
+        number = os.WTERMSIG(self.ending.status)
         if number == signal.SIGSYS:
             return self._end("blocked", "a forbidden system call")
         if number in (signal.SIGKILL, signal.SIGXCPU) and self.cpu >= self.limits["cpu"]:
@@ -179,28 +182,31 @@ class Session:
         self.close()
         return self.ended
 
-    def _reap(self, flags: int) -> bool:
-        if self.status is None:
-            with contextlib.suppress(ChildProcessError):
-                pid, status, used = os.wait4(self.pid, flags)
-                if pid:
-                    self.status, self.cpu = status, used.ru_utime + used.ru_stime
-        return self.status is not None
+    def _reap(self, wait: bool) -> bool:
+        if self.ending is None:
+            self.ending = self.keeper.ending(wait)
+            if self.ending is not None:
+                self.cpu = self.ending.cpu
+        return self.ending is not None
 
     def close(self) -> None:
-        """End the candidate and what it started, and keep what it printed last."""
-        if self.status is None:
+        """End the candidate and what it started, keep what it printed last, and leave nothing open."""
+        if self.closed:
+            return
+        self.closed = True
+        if self.ending is None:
             for end in (os.killpg, os.kill):
                 with contextlib.suppress(OSError):
                     end(self.pid, signal.SIGKILL)
-            if self.listener >= 0:
-                os.close(self.listener)
-                self.listener = -1
-            self._reap(0)
+        if self.listener >= 0:
+            os.close(self.listener)
+        self._reap(wait=True)
         with contextlib.suppress(OSError):
             while part := os.read(self.output, 1 << 16):
                 self.num_printed += len(part)
                 self.printed += part[: KEPT_OUTPUT - len(self.printed)]
+        os.close(self.output)
+        self.wire.close()
 
 
 def filter_waits(listener: int) -> bool:
