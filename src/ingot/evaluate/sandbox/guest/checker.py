@@ -11,6 +11,7 @@ import contextlib
 import os
 import resource
 import shutil
+import signal
 import socket
 import time
 from typing import Any
@@ -95,6 +96,7 @@ def _lock_self(without: list[str]) -> None:
     for name, value in {"AS": 4 << 30, "CORE": 0, "NPROC": 64}.items():
         resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     walls.attempt({}, "no_new_privs", lambda: kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1), without)
     if walls.machine_is_known():
         walls.attempt({}, "capabilities", lambda: kernel.drop_capabilities(numbers(kernel.machine())), without)

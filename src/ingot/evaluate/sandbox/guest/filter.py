@@ -70,54 +70,65 @@ def _step(code: int, value: int, on_true: int = 0, on_false: int = 0) -> bytes:
     return struct.pack("<HBBI", code, on_true, on_false, value)
 
 
-def _answer(number: int, action: int) -> bytes:
-    """This call gets this answer; others go on."""
-    return _step(_EQUAL, number, 0, 1) + _step(_RETURN, action)
+def _return(action: int) -> bytes:
+    return _step(_RETURN, action)
 
 
-def _one_of(number: int, argument: int, values: tuple[int, ...], otherwise: int) -> bytes:
-    """This call is allowed where an argument is one of the values."""
-    body = _step(_LOAD, _ARGUMENTS + 8 * argument)
-    body += b"".join(_step(_EQUAL, value, 0, 1) + _step(_RETURN, RET_ALLOW) for value in values)
-    body += _step(_RETURN, otherwise)
-    return _step(_EQUAL, number, 0, len(body) // 8) + body
+def _one_of(argument: int, values: tuple[int, ...], otherwise: int) -> bytes:
+    """Allowed where an argument is one of the values."""
+    found = b"".join(_step(_EQUAL, value, 0, 1) + _return(RET_ALLOW) for value in values)
+    return _step(_LOAD, _ARGUMENTS + 8 * argument) + found + _return(otherwise)
 
 
-def _has_bit(number: int, argument: int, bit: int, otherwise: int) -> bytes:
-    body = _step(_LOAD, _ARGUMENTS + 8 * argument) + _step(_SET, bit, 0, 1)
-    body += _step(_RETURN, RET_ALLOW) + _step(_RETURN, otherwise)
-    return _step(_EQUAL, number, 0, len(body) // 8) + body
+def _has_bit(argument: int, bit: int, otherwise: int) -> bytes:
+    """Allowed where an argument has a bit."""
+    begin = _step(_LOAD, _ARGUMENTS + 8 * argument) + _step(_SET, bit, 0, 1)
+    return begin + _return(RET_ALLOW) + _return(otherwise)
 
 
-def _limits_of_self(number: int, otherwise: int) -> bytes:
-    """prlimit64 of process 0, which is the caller."""
-    return _one_of(number, 0, (0,), otherwise)
+def _answers(machine: str, refused: int, own: int, extra: tuple[str, ...]) -> dict[int, bytes]:
+    """{number of a call: what becomes of it}; what is allowed outright comes before all else."""
+    known, found = numbers(machine), dict[int, bytes]()
+    by_argument = {
+        "clone": _has_bit(0, CLONE_THREAD, refused),
+        "socketpair": _one_of(0, (AF_UNIX,), refused),
+        "tgkill": _one_of(0, (own,), refused),
+        "fcntl": _one_of(1, _FCNTLS, refused),
+        "prctl": _one_of(0, _PRCTLS, refused),
+        "prlimit64": _one_of(0, (0,), refused),  # process 0 is the caller
+        "ioctl": _one_of(1, _IOCTLS, RET_ERRNO | errno.ENOTTY),
+    }
+    quiet = {name: _return(RET_ERRNO | number) for name, number in QUIET.items()}
+    allowed = dict.fromkeys((*ALLOWED, *WITH_SOCKET, *extra), _return(RET_ALLOW))
+    for answers in (quiet, by_argument, allowed):
+        found.update({known[name]: body for name, body in answers.items() if name in known})
+    return found
+
+
+def _search(choices: list[tuple[int, bytes]]) -> bytes:
+    """What to do with a number, found by halving: each choice holds from its number to the next one's."""
+    if len(choices) == 1:
+        return choices[0][1]
+    middle = len(choices) // 2
+    low, high = _search(choices[:middle]), _search(choices[middle:])
+    return _step(_AT_LEAST, choices[middle][0], len(low) // 8, 0) + low + high
 
 
 @cache
 def build(machine: str, refused: int, own: int, extra: tuple[str, ...] = ()) -> bytes:
     """The filter's program; `refused` answers what is on no list, `extra` names are allowed too. `own`: the number of
-    the process it is for, which may signal its own threads, to crash for example."""
-    known = numbers(machine)
-    program = _step(_LOAD, _ARCH) + _step(_EQUAL, _ARCHITECTURES[machine], 1, 0) + _step(_RETURN, RET_KILL)
+    the process it is for, which may signal its own threads, to crash for example. The kernel tries each filter on every
+    number when it is put on, hence the search by halves."""
+    program = _step(_LOAD, _ARCH) + _step(_EQUAL, _ARCHITECTURES[machine], 1, 0) + _return(RET_KILL)
     program += _step(_LOAD, _NUMBER)
     if machine == "x86_64":
-        program += _step(_AT_LEAST, _X32, 0, 1) + _step(_RETURN, RET_KILL)
-    for name in (*ALLOWED, *WITH_SOCKET, *extra):
-        if name in known:
-            program += _answer(known[name], RET_ALLOW)
-    program += _has_bit(known["clone"], 0, CLONE_THREAD, refused)
-    program += _one_of(known["socketpair"], 0, (AF_UNIX,), refused)
-    program += _one_of(known["tgkill"], 0, (own,), refused)
-    program += _one_of(known["fcntl"], 1, _FCNTLS, refused)
-    program += _one_of(known["prctl"], 0, _PRCTLS, refused)
-    program += _limits_of_self(known["prlimit64"], refused)
-    if "ioctl" not in extra:
-        program += _one_of(known["ioctl"], 1, _IOCTLS, RET_ERRNO | errno.ENOTTY)
-    for name, number in QUIET.items():
-        if name in known and name not in extra:
-            program += _answer(known[name], RET_ERRNO | number)
-    return program + _step(_RETURN, refused)
+        program += _step(_AT_LEAST, _X32, 0, 1) + _return(RET_KILL)
+    answers, choices = _answers(machine, refused, own, extra), [(0, b"")]
+    for number in sorted({0, *answers, *(number + 1 for number in answers)}):
+        body = answers.get(number, _return(refused))
+        if body != choices[-1][1]:
+            choices.append((number, body))
+    return program + _search(choices[1:])
 
 
 class _Program(ctypes.Structure):
