@@ -38,6 +38,7 @@ class Worker:
         self.core, self.limits, self.without = core, limits, list(without)
         self.mechanisms: dict[str, str | None] = {}
         self.group: Group | None = None
+        self.job: dict[str, Any] = {}
         self.scratch = Path(tempfile.mkdtemp(prefix="ingot-sandbox-"))
         self.scratch.chmod(0o1777 if os.geteuid() == 0 else 0o700)
         try:
@@ -79,16 +80,20 @@ class Worker:
 
     def send(self, program: Program) -> None:
         """Give it a job. Raises WorkerLostError."""
-        job = {"source": program.source, "tests": program.tests, "entries": list(program.entries),
-               "trusted": program.trusted, "limits": self.limits.of(program)}  # fmt: skip
+        self.job = {"source": program.source, "tests": program.tests, "entries": list(program.entries),
+                    "trusted": program.trusted, "limits": self.limits.of(program)}  # fmt: skip
+        self._send()
+
+    def _send(self) -> None:
         try:
-            channel.send_json(self.channel.fileno(), job)
+            channel.send_json(self.channel.fileno(), self.job)
         except OSError as error:
             raise WorkerLostError(str(error)) from None
 
     def receive(self) -> Outcome:
         """What came of the job. Raises WorkerLostError."""
-        found = self._receive()
+        while "again" in (found := self._receive()):
+            self._send()
         self.mechanisms |= found.pop("stands")
         return Outcome(**found)
 

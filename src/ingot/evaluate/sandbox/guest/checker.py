@@ -1,8 +1,8 @@
 """The checker: has a process started for each program, runs the tests against it, and tells the host the verdict.
 
 It runs no line of a program, and candidates are forked from the keeper, so the tests are never in their memory. One
-checker serves many programs. What a program can send it is values (`codec`), which end with the job; tests that could
-leave anything behind (`lasting`), and a job that left much memory in use, are a checker's last.
+checker serves many programs. What a program can send it is values (`codec`), which end with the job. Tests that could
+leave anything behind, or see what others left (`lasting`), have a checker to themselves.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ EXTRA = ("kill", "ioctl")
 """What a checker may call and a candidate may not."""
 FIRST = 1
 """The number of a process in a namespace of its own."""
+AGAIN = {"again": True}
+"""Instead of a result: this job is for the next checker, and must be sent again."""
 GROWTH_KIB = 128 << 10
 """A checker that has needed so much more than at its beginning serves no further program."""
 
@@ -46,11 +48,16 @@ def serve(link: socket.socket, standing: walls.Walls, config: dict[str, Any]) ->
         keeper = Link(link)
         _lock_self(config["without"])
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + GROWTH_KIB
+        fresh = True
         with socket.socket(fileno=os.dup(HOST)) as host:
             while host.recv(1, socket.MSG_PEEK):
-                lasting = _do_job(keeper, standing, config)
+                job = channel.receive_json(HOST)
+                tests = _prepared(job)
+                lasting = isinstance(tests, Tests) and tests.lasting
+                channel.send_json(HOST, _done(keeper, standing, config, job, tests) if fresh or not lasting else AGAIN)
                 if lasting or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > most:
                     break
+                fresh = False
     except BaseException as error:
         with contextlib.suppress(BaseException):
             channel.send_json(HOST, {"failed": f"{type(error).__name__}: {error}"})
@@ -58,11 +65,11 @@ def serve(link: socket.socket, standing: walls.Walls, config: dict[str, Any]) ->
     os._exit(0)
 
 
-def _do_job(keeper: Link, standing: walls.Walls, config: dict[str, Any]) -> bool:
-    """One job. Returns whether its tests could have left anything behind in this process."""
-    job = channel.receive_json(HOST)
+def _done(
+    keeper: Link, standing: walls.Walls, config: dict[str, Any], job: dict[str, Any], tests: Tests | Exception
+) -> dict[str, Any]:
+    """What came of one job."""
     _renew_time(job["limits"]["cpu"])
-    tests = _prepared(job)
     scratch = _scratch(standing, config)
     with contextlib.closing(Session(keeper, job["limits"])) as session:
         stands = standing | session.set_up(config["without"], scratch)
@@ -70,8 +77,7 @@ def _do_job(keeper: Link, standing: walls.Walls, config: dict[str, Any]) -> bool
         session.close()
     if standing["mount"] is not None:
         shutil.rmtree(scratch, ignore_errors=True)
-    channel.send_json(HOST, _result(session, verdict, cause, stands))
-    return isinstance(tests, Tests) and tests.lasting
+    return _result(session, verdict, cause, stands)
 
 
 def _prepared(job: dict[str, Any]) -> Tests | Exception:

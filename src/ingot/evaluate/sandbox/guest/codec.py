@@ -12,7 +12,7 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Any
 
@@ -20,6 +20,8 @@ MAX_DEPTH = 100
 MAX_BYTES = 16 << 20
 """Of one message."""
 
+_MALFORMED = Context(traps=[InvalidOperation])
+"""Hears of texts that are no decimal numbers, so that nobody else's context does."""
 _LENGTH = struct.Struct("<I")
 _FLOAT = struct.Struct("<d")
 
@@ -140,7 +142,7 @@ _SIZED: dict[bytes, Callable[[bytes], Any]] = {
     b"s": lambda body: body.decode("utf-8", "surrogatepass"),
     b"b": bytes,
     b"B": bytearray,
-    b"D": lambda body: Decimal(body.decode()),
+    b"D": lambda body: Decimal(body.decode(), _MALFORMED),
     b"y": lambda body: TYPES[body.decode()],
 }
 _PLAIN = {b"N": None, b"T": True, b"F": False}

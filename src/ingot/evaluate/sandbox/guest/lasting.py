@@ -1,9 +1,9 @@
-"""Whether tests could leave anything behind in the checker that runs them; such tests are its last.
+"""Whether tests could leave anything behind in the checker that runs them, or see what others left.
 
 Judged before they run, from their compiled code: they may set no attribute, and every name that they look up must be on
 a list: functions that change nothing but what they are given, methods of plain values, names that the tests themselves
 or the program give. So no module, class or setting of the checker is within their reach, whatever values a program
-answers with. A list of what is harmless, so that a name nobody thought of ends the checker.
+answers with. A list of what is harmless, so that tests with a name nobody thought of get a checker to themselves.
 """
 
 from __future__ import annotations
