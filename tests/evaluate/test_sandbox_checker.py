@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from sandboxing import LINUX, run
 
 from ingot.evaluate.sandbox.guest.lasting import is_lasting
 from ingot.evaluate.sandbox.pool import Pool
+from ingot.evaluate.sandbox.program import Program
+from ingot.evaluate.sandbox.worker import WorkerLostError
 
 pytestmark = LINUX
 
@@ -53,6 +57,10 @@ LASTING = {
     "another module": "import sys\nsys.setrecursionlimit(50)",
     "another module by name alone": "assert f(os.getpid())",
     "another module, renamed": "import decimal as math\nassert f(math)",
+    "another module, as itself": "import os\nassert f(os)",
+    "part of another module": "from os import path\nassert f(path)",
+    "imported within a function": "def check():\n    import os\n    f(os)\nos = 1\ncheck()",
+    "a part of its own name": "from math import dist as path\nfrom sys import path\nf(path)",
     "from another module": "from sys import path as x\nx.append('/')",
     "setattr": "import math\nsetattr(math, 'pi', 3)",
     "a table of a module": "import copy\ncopy.dispatch_table[int] = f",
@@ -111,6 +119,7 @@ def test_nothing_stays_open(pool: Pool) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may read the memory of another's process")
 def test_what_programs_are_forked_from_holds_no_tests(pool: Pool) -> None:
     nonce = "secret-of-the-tests"
+    assert run(pool, ONE, "import os\nassert f() == 1", "f").passed  # so that a new checker has the next
     assert run(pool, ONE, f"assert f() == 1 and '{nonce}'", "f").passed
     *others, checker = processes(pool)
     assert nonce.encode() in memory(checker)
@@ -143,6 +152,30 @@ def test_tests_that_last_have_a_checker_to_themselves(pool: Pool) -> None:
     assert run(pool, ONE, "import math\nassert math.pi > 3 and f()", "f").passed
 
 
+def test_tests_that_last_find_a_checker_that_served_no_other(pool: Pool) -> None:
+    """Processes are numbered as they come: a checker and a candidate for each of these, one more pair for plain ones."""
+
+    def number() -> int:
+        return int(run(pool, "def f(x):\n    print(x)\n    return 1", "import os\nassert f(os.getpid()) == 1", "f").output)
+
+    first, second = number(), number()
+    assert run(pool, ONE, "assert f() == 1", "f").passed
+    assert (second - first, number() - second) == (2, 4)
+
+
+def test_a_checker_that_is_lost_takes_its_program_along(pool: Pool) -> None:
+    worker = pool.workers[0]
+    before = processes(pool)
+    worker.send(Program("while True: pass", "f()", ("f",), "", 6000.0))
+    while len(processes(pool)) == len(before):
+        time.sleep(0.01)
+    os.kill(before[-1], signal.SIGKILL)
+    with pytest.raises(WorkerLostError):
+        worker.receive()
+    worker.close()
+    assert processes(pool) == []
+
+
 def test_much_memory_is_given_back(pool: Pool) -> None:
     before = processes(pool)
     assert run(pool, ONE, "x = [0] * 40_000_000\nassert f() == 1", "f").passed
@@ -157,8 +190,9 @@ def test_a_program_cannot_change_what_the_next_ones_tests_see(pool: Pool) -> Non
                  "b'l\\x03\\0\\0\\0s\\x06\\0\\0\\0raiseds\\x04\\0\\0\\0Trues\\0\\0\\0\\0'"):  # fmt: skip
         assert run(pool, ONE, "assert f() == 1", "f").passed
         before = processes(pool)
-        assert run(pool, WIRE.format(body), "assert f() == 1", "f").verdict == "error"
-        assert processes(pool) == before
+        for source in (WIRE.format(body), WIRE.format(body).replace("def f():", "if True:").replace("return 1", "")):
+            assert run(pool, source, "assert f() == 1", "f").verdict == "error"
+            assert processes(pool) == before
         clean = "import decimal\nassert f() == 1 and not any(decimal.getcontext().flags.values())"
         assert run(pool, ONE, clean, "f").passed
 

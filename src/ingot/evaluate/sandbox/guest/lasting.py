@@ -1,8 +1,8 @@
 """Whether tests could leave anything behind in the checker that runs them, or see what others left.
 
-Judged before they run, from their compiled code: they may set no attribute, and every name that they look up must be on
-a list: functions that change nothing but what they are given, methods of plain values, names that the tests themselves
-or the program give. So no module, class or setting of the checker is within their reach, whatever values a program
+Judged before they run, from their compiled code: they may set no attribute, all that they import must be on a list, and
+so must every name that they look up: functions that change nothing but what they are given, methods of plain values;
+names that the tests themselves or the program give may stand beside it. So no module, class or setting of the checker is within their reach, whatever values a program
 answers with. A list of what is harmless, so that tests with a name nobody thought of get a checker to themselves.
 """
 
@@ -14,6 +14,8 @@ from collections.abc import Collection
 from opcode import opmap
 
 _SETTING = {opmap["STORE_ATTR"], opmap["DELETE_ATTR"]}
+_DEFINING = {opmap["STORE_NAME"]}
+_IMPORTING = {opmap["IMPORT_NAME"], opmap["IMPORT_FROM"]}
 _VALUES = (str, bytes, bytearray, int, float, complex, list, tuple, dict, set, frozenset, range, deque)
 _HARMLESS = frozenset(
     {name for kind in _VALUES for name in dir(kind) if not name.startswith("_")}.union(
@@ -48,9 +50,12 @@ def names_of(code: types.CodeType) -> set[str]:
 
 def is_lasting(codes: Collection[types.CodeType], given: Collection[str]) -> bool:
     """Of the code of modules that run one after the other in one space; `given` are the program's names."""
-    known = _HARMLESS.union(given, *map(_defined, codes))
+    own = {name for code in codes for name in _operands(code, _DEFINING) if not name.startswith("__")}
+    known = _HARMLESS.union(given, own)
     return any(
-        not known.issuperset(part.co_names) or not _SETTING.isdisjoint(part.co_code[::2])
+        not known.issuperset(part.co_names)
+        or not _HARMLESS.issuperset(_operands(part, _IMPORTING))
+        or not _SETTING.isdisjoint(part.co_code[::2])
         for code in codes
         for part in _parts(code)
     )
@@ -62,13 +67,12 @@ def _parts(code: types.CodeType) -> list[types.CodeType]:
     return [code, *(part for constant in inner for part in _parts(constant))]
 
 
-def _defined(code: types.CodeType) -> set[str]:
-    """What a module's own functions and variables are called: no name of the language's or of a module's part."""
-    steps = zip(code.co_code[::2], code.co_code[1::2], strict=True)
+def _operands(code: types.CodeType, operations: Collection[int]) -> set[str]:
+    """The names that these operations of some code work on."""
     found, high = set(), 0
-    for operation, argument in steps:
+    for operation, argument in zip(code.co_code[::2], code.co_code[1::2], strict=True):
         argument |= high
-        if operation == opmap["STORE_NAME"]:
+        if operation in operations:
             found.add(code.co_names[argument])
         high = argument << 8 if operation == opmap["EXTENDED_ARG"] else 0
-    return {name for name in found if not name.startswith("__")}
+    return found
