@@ -115,7 +115,8 @@ def soak(count: int) -> dict[str, Any]:
             rest, late = ours(pool, programs[count // 10 :]), inside(folder)
         tempfile.tempdir = None
         after = left(folder)
-    return {"programs": count, "passed": first["passed"] + rest["passed"], "seconds": first["seconds"] + rest["seconds"],
+    total = {name: first[name] + rest[name] for name in first}
+    return {"programs": count, **total,
             "workers_after_a_tenth": early, "workers_at_the_end": late,
             "left": {name: after[name] - before[name] for name in before}}  # fmt: skip
 

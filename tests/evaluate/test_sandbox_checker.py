@@ -19,7 +19,9 @@ from ingot.evaluate.sandbox.worker import WorkerLostError
 pytestmark = LINUX
 
 ONE = "def f(): return 1"
-WIRE = "import os, struct\ndef f():\n    body = {}\n    os.write(3, struct.pack('<I', len(body)) + body)\n    return 1\n"
+WIRE = (
+    "import os, struct\ndef f():\n    body = {}\n    os.write(3, struct.pack('<I', len(body)) + body)\n    return 1\n"
+)
 
 
 @pytest.fixture
@@ -153,10 +155,12 @@ def test_tests_that_last_have_a_checker_to_themselves(pool: Pool) -> None:
 
 
 def test_tests_that_last_find_a_checker_that_served_no_other(pool: Pool) -> None:
-    """Processes are numbered as they come: a checker and a candidate for each of these, one more pair for plain ones."""
+    """Processes are numbered as they come: a checker and a candidate for each of these, a pair more for plain ones."""
 
     def number() -> int:
-        return int(run(pool, "def f(x):\n    print(x)\n    return 1", "import os\nassert f(os.getpid()) == 1", "f").output)
+        return int(
+            run(pool, "def f(x):\n    print(x)\n    return 1", "import os\nassert f(os.getpid()) == 1", "f").output
+        )
 
     first, second = number(), number()
     assert run(pool, ONE, "assert f() == 1", "f").passed

@@ -2,8 +2,9 @@
 
 Judged before they run, from their compiled code: they may set no attribute, all that they import must be on a list, and
 so must every name that they look up: functions that change nothing but what they are given, methods of plain values;
-names that the tests themselves or the program give may stand beside it. So no module, class or setting of the checker is within their reach, whatever values a program
-answers with. A list of what is harmless, so that tests with a name nobody thought of get a checker to themselves.
+names that the tests themselves or the program give may stand beside it. So no module, class or setting of the checker
+is within their reach, whatever values a program answers with. A list of what is harmless, so that tests with a name
+nobody thought of get a checker to themselves.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _HARMLESS = frozenset(
         functools partial reduce
         re compile end findall finditer fullmatch group groups match search span split start sub
         typing Any Callable Dict FrozenSet Generator Iterable Iterator List Mapping Optional Sequence Set Tuple Union
-        """.split()
+        """.split()  # noqa: SIM905
     )
 )
 

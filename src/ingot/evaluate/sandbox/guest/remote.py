@@ -204,4 +204,3 @@ def _found(session: Session, name: str) -> Any:
         return ask(session, "name", name)
     except KeyError:
         raise NoSuchName(name) from None
-
