@@ -76,6 +76,7 @@ def _inside(config: dict[str, Any], outside: socket.socket, walls_: walls.Walls)
         home = _as_first_process() if walls_["pid"] is None else -1
         walls.own_root(walls_, config["without"], config["folders"])
         walls.leave_root(walls_, config["folders"], config["without"])
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)  # becoming somebody else clears it
         kernel.bound_capabilities()
         _serve(Starter(walls_, config, home), walls_, config)
     except BaseException as error:
