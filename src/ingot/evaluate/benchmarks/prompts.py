@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from ingot.core.errors import fail
+from ingot.core.errors import IngotError, fail
 from ingot.data.files import read_lines
 from ingot.evaluate.benchmarks.documents import Document, Found
 from ingot.evaluate.benchmarks.spec import Spec
@@ -65,8 +65,16 @@ class Item:
 
     @cached_property
     def hash(self) -> str:
-        """Of the prompt and what may follow, 16 digits."""
-        content = [self.before, *self.questions, "", *self.continuations]
+        """Of the plain prompt and what may follow, 16 digits."""
+        return self.hash_of("off")
+
+    def hash_of(self, style: str) -> str:
+        """Of what a model is asked when it is asked in this style, whatever its chat template writes around it."""
+        if style == "off":
+            content: list[object] = [self.before, *self.questions, "", *self.continuations]
+        else:
+            content = [style, self.before, self.parts.preamble, self.parts.examples, *self.questions, "",
+                       *self.parts.choices]  # fmt: skip
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
@@ -83,6 +91,8 @@ def make_items(spec: Spec, found: Found, asked: Sequence[Document], shots: int, 
     for document, examples in zip(asked, chosen, strict=True):
         try:
             items.append(make.item(document, examples))
+        except IngotError:
+            raise
         except ERRORS as error:
             raise fail("bench-bad-prompt", task=spec.name, id=document.id, reason=str(error)) from None
     return items
@@ -116,9 +126,7 @@ class _Maker:
             choices = (_continuation(spec, document),) * len(document.choices)
         else:
             questions, choices = (render(spec.prompt, fields),), document.choices
-        before = preamble + "".join(
-            each.question + spec.delimiter + each.answer + spec.separator for each in examples
-        )
+        before = preamble + "".join(each.question + spec.delimiter + each.answer + spec.separator for each in examples)
         parts = Parts(preamble, tuple((each.question, each.answer) for each in examples), choices)
         continuations = tuple(spec.delimiter + each for each in choices)
         ids = tuple(each.id for each in examples)

@@ -111,9 +111,9 @@ class Spec(Part):
     """A whole task. `folder`: where its data lies below the user's (default: its name, or that of what it extends).
     `output`: choice scores the choices, generate lets the model write. `prompt`: the question as it is
     asked; `target`: its answer as an example shows it (default: the right choice). `preamble` stands before all
-    examples; `preamble_file`: or a file beside the data, from behind `preamble_after`. `preamble_example` finds the worked
-    examples in it: its named groups are what `prompt` and `target` read. `contexts` and `continuation`: where the choices
-    differ in what stands before what is scored."""
+    examples; `preamble_file`: or a file beside the data, from behind `preamble_after`. `preamble_example` finds the
+    worked examples in it: its named groups are what `prompt` and `target` read. `contexts` and `continuation`: where
+    the choices differ in what stands before what is scored."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]*$")
     folder: str = ""
