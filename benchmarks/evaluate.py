@@ -11,8 +11,8 @@ and on a random Llama shape with GPT-2's tokenizer; log-likelihoods, acc, acc_no
 With `--softmax float64` lm-eval takes log-softmax and sums of the same logits in float64 (its `softmax_dtype`).
 `--written`: GSM8K and BBH, greedy texts, answers found and scores, and planted completions (evaluate_written.py).
 `--chat`: the same of some tasks through a chat template, examples as turns and in one message.
-`--time`: MMLU with 5 examples and HellaSwag with 10 on that shape, sides in turns, lm-eval at the fastest of several
-batch sizes. Loading is not counted on either side; reading files, making prompts and tokenizing is.
+`--time`: MMLU with 5 examples and HellaSwag with 10 on a smaller shape, sides in turns, lm-eval at the fastest of several
+batch sizes (tried on a few items); the file holds CPU seconds of every turn and how many predictions differ. Loading is not counted on either side; reading files, making prompts and tokenizing is.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ SHAPE = {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8, 
 SMALL = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "vocab_size": 50304}
 BATCHES = (1, 4, 16)
 CHAT_TASKS = ("mmlu", "hellaswag", "arc_easy", "winogrande", "truthfulqa_mc1", "cmmlu")
+TIMED_SHAPE = {"hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 4, "vocab_size": 50304}
+"""16M parameters, so that three turns of both sides take minutes."""
+TIMED = (("mmlu", 5, 50), ("hellaswag", 10, 40))
+"""Examples, and items (of each of MMLU's four subjects)."""
 WRITTEN_TOKENS = 64
 """Of a written answer: enough for stop strings to come, and to differ."""
 
@@ -181,7 +185,7 @@ def main() -> None:
     parser.add_argument("--written", action="store_true")
     parser.add_argument("--chat", action="store_true")
     parser.add_argument("--time", action="store_true")
-    parser.add_argument("--limit", type=int, default=60)
+    parser.add_argument("--limit", type=int, default=60, help="items of a task, or of each subject; not of --time")
     parser.add_argument("--shots", type=int, nargs="*", default=[0, 2])
     parser.add_argument("--tasks", help="with commas")
     parser.add_argument("--softmax", choices=["float32", "float64"], help="in which lm-eval adds up (float32)")
@@ -337,14 +341,14 @@ def timed(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from evaluate_sets import write_peer_tasks, write_sets
 
     write_sets(folder / "sets", args.data, ["mmlu", "hellaswag"])
-    make_model(folder / "timed", args.data, 4096)
+    make_model(folder / "timed", args.data, 4096, TIMED_SHAPE)
     package, found = peer_package(args.lm_eval), {}
-    for task, shots, limit in (("mmlu", 5, args.limit), ("hellaswag", 10, args.limit)):
+    for task, shots, limit in TIMED:
         names = write_peer_tasks(folder / task, folder / "sets", [task], package)
         plan = plan_of(folder / "timed", folder / "sets", [task], shots, limit)
         plan["metrics"] = {task: ["acc"] if task == "mmlu" else ["acc", "acc_norm"]}
         peer = {**plan, "tasks_folder": str(folder / task), "tasks": names}
-        few = max(2, limit // 4)
+        few = max(2, limit // 16)
         tries = {
             size: turn("lm-eval", {**peer, "batch_size": size, "limit": few}, args.lm_eval, folder)["cpu_s"]
             for size in BATCHES

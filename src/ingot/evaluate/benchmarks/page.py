@@ -82,7 +82,7 @@ def score(spec: Spec, comparison: Comparison, about: dict[str, Any]) -> TaskResu
         sections=sections,
         method="bench-method",
         verdict=list(_verdicts(scores)),
-        units={f"{spec.name}.{metric}": "percent" for metric in scores.metrics},
+        units={f"{spec.name}.{metric}{end}": "percent" for metric in scores.metrics for end in ("", "_stderr")},
         columns={f"{spec.name}.{scores.metrics[0]}": f"{spec.name} {scores.metrics[0]}"},
     )
 
@@ -128,6 +128,7 @@ def _note(scores: Scores) -> str:
         text(f"bench-drawn-{about['drawn']}", asked=len(scores.rows), total=about["total"]),
         _examples(scores),
         _asked(scores.comparison),
+        text("bench-counts"),
         text("bench-left-out", count=len(about["problems"])),
         text("bench-data", version=spec.version, layout=about["layout"], digest=about["digest"][:16],
              copy=about["copy"] or text("bench-unknown-copy"), licence=spec.licence, source=spec.source),
@@ -263,10 +264,11 @@ def _verdicts(scores: Scores) -> Iterator[str]:
         yield text("bench-verdict", **said) if chance is None else text("bench-verdict-chance", **said, chance=chance)
     base = comparison.entrants[comparison.baseline].name
     for model in comparison.others:
-        found = scores.difference(model, metric, scores.groups[0]).interval
+        difference = scores.difference(model, metric, scores.groups[0])
+        found = difference.interval
         if found.value is None or found.low is None or found.high is None:
             continue
-        code = "alike" if not found.excludes_zero else "better" if found.value > 0 else "worse"
+        code = "alike" if not difference.is_told_apart else "better" if found.value > 0 else "worse"
         value = _points(found.value if code == "alike" else abs(found.value))
         yield text(
             f"bench-verdict-{code}", model=comparison.entrants[model].name, baseline=base, task=scores.spec.name,
