@@ -11,8 +11,9 @@ and on a random Llama shape with GPT-2's tokenizer; log-likelihoods, acc, acc_no
 With `--softmax float64` lm-eval takes log-softmax and sums of the same logits in float64 (its `softmax_dtype`).
 `--written`: GSM8K and BBH, greedy texts, answers found and scores, and planted completions (evaluate_written.py).
 `--chat`: the same of some tasks through a chat template, examples as turns and in one message.
-`--time`: MMLU with 5 examples and HellaSwag with 10 on a smaller shape, sides in turns, lm-eval at the fastest of several
-batch sizes (tried on a few items); the file holds CPU seconds of every turn and how many predictions differ. Loading is not counted on either side; reading files, making prompts and tokenizing is.
+`--time`: MMLU with 5 examples and HellaSwag with 10 on a smaller shape, sides in turns, lm-eval at the fastest of
+several batch sizes (tried on a few items); the file holds CPU seconds of every turn and how many predictions differ.
+Loading is not counted on either side; reading files, making prompts and tokenizing is.
 """
 
 from __future__ import annotations

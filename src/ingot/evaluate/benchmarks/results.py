@@ -158,7 +158,8 @@ class Difference:
     @property
     def is_told_apart(self) -> bool:
         """Neither the interval nor, for shares, McNemar's exact test leaves it to chance."""
-        return self.interval.excludes_zero and (self.pair is None or self.pair.p_value < 0.05)
+        p_value = None if self.pair is None else self.pair.p_value
+        return self.interval.excludes_zero and (p_value is None or p_value < 0.05)
 
 
 def difference(first: Values, second: Values, rows: Sequence[Row], share_asked: float, seed: int) -> Difference:
