@@ -1,8 +1,8 @@
 """The numbers that lm-eval 0.4.13 gave on stories260K, item by item.
 
 Recorded by `benchmarks/evaluate.py --compare --limit 6 --models stories --shots 2 0 --softmax float64 --record FILE`,
-with log-softmax and sums in float64: its default, float32, is itself 1.4e-4 off at -1,399 nats. The script also compares
-live where an environment with lm-eval is given.
+with log-softmax and sums in float64: its default, float32, is itself 1.4e-4 off at -1,399 nats. The script
+also compares live where an environment with lm-eval is given.
 """
 
 from __future__ import annotations
