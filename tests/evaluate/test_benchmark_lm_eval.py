@@ -1,7 +1,8 @@
 """The numbers that lm-eval 0.4.13 gave on stories260K, item by item.
 
-Recorded by `benchmarks/evaluate.py --compare --limit 6 --models stories --shots 2 0 --record FILE`, which also compares
-live where an environment with lm-eval is given.
+Recorded by `benchmarks/evaluate.py --compare --limit 6 --models stories --shots 2 0 --softmax float64 --record FILE`,
+with log-softmax and sums in float64: its default, float32, is itself 1.4e-4 off at -1,399 nats. The script
+also compares live where an environment with lm-eval is given.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def peers(task: str, shots: str) -> list[list[float]]:
 @pytest.mark.parametrize("shots", ["0", "2"])
 @pytest.mark.parametrize("task", sorted(KNOWN["metrics"]))
 def test_log_likelihoods_are_lm_evals(task: str, shots: str, sets: tuple[Path, Path], tmp_path: Path) -> None:
-    """Within 1e-4; beyond a sum of 100 nats, where float32 (in which lm-eval adds up) is coarser, within 1e-6 of it."""
+    """Within 1e-4, however long the sum."""
     wanted = peers(task, shots)
     if not wanted:
         pytest.skip("lm-eval has no examples for this task")
@@ -56,6 +57,6 @@ def test_log_likelihoods_are_lm_evals(task: str, shots: str, sets: tuple[Path, P
     assert len(rows) == len(wanted)
     for row, own in zip(rows, wanted, strict=True):
         found = [*row["logprobs"], *row.get("logprobs_alone", [])]
-        assert found == pytest.approx(own, abs=1e-4, rel=1e-6)
+        assert found == pytest.approx(own, abs=1e-4, rel=0)
         count = len(row["logprobs"])
         assert max(range(count), key=found.__getitem__) == max(range(count), key=own.__getitem__)

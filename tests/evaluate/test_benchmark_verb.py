@@ -97,6 +97,18 @@ def test_ties_go_to_the_first_and_are_counted() -> None:
     assert results.METRICS["acc_mutual_info"](row | {"logprobs_alone": [-5.0, -1.0, -1.0], "gold": [0]}) == 1
 
 
+def test_few_subjects_are_not_taken_for_many() -> None:
+    """Drawing 2 subjects again and again would call 3 of 6 against none certain; Newcombe's interval does not."""
+    rows = [{"group": group, "cluster": group} for group in "abbbbb"]
+    first, second = np.array([1.0, 1, 1, 0, 0, 0]), np.zeros(6)
+    found = results.difference(first, second, rows, 1.0, 0)
+    assert found.pair is not None
+    assert found.interval == found.pair.difference
+    assert found.pair.p_value == 0.25
+    assert not found.is_told_apart
+    assert not results.difference(first, second, [{"cluster": n // 2} for n in range(6)], 1.0, 0).is_told_apart
+
+
 def test_mc2_is_the_share_of_the_right_choices() -> None:
     row = {"logprobs": [-1000.0, -1001.0, -1002.0], "gold": [0, 2]}
     weights = np.exp([0.0, -1.0, -2.0])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from ingot.core.options import Options, argument, option, references_listed, required
 from ingot.evaluate.sandbox.options import CodeOptions, SandboxOptions
@@ -26,9 +26,21 @@ class BenchmarkOptions(Options):
     first: int | None = option(
         None, "only the first so many of each subject, with examples drawn as lm-eval draws them", ge=1, plain=True
     )
+    chat: Literal["off", "auto", "on"] = option(
+        "off", "ask through the models' chat templates (auto: those that have one)", plain=True
+    )
+    examples: Literal["turns", "message"] = option(
+        "turns", "in a conversation, examples are turns of their own, or stand in the question's message"
+    )
     bad_share: float = option(
         0.05, "share of broken records, and of prompts that do not fit, above which nothing is asked", ge=0, le=1
     )
+
+    @model_validator(mode="after")
+    def _in_conversations(self) -> Self:
+        if self.chat == "off" and "examples" in self.model_fields_set:
+            raise ValueError("benchmark.examples is about conversations; give --chat auto or on, too")
+        return self
 
 
 class ItemsOptions(Options):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ingot.adapt.load import LanguageModel
@@ -10,6 +11,7 @@ from ingot.core.errors import fail
 from ingot.core.language import text
 from ingot.core.progress import progress, warn
 from ingot.evaluate.benchmarks.branches import Branches, blocks_of, score_items
+from ingot.evaluate.benchmarks.chat import Chat
 from ingot.evaluate.benchmarks.encode import Encoded, encode_items
 from ingot.evaluate.benchmarks.prompts import Item
 from ingot.evaluate.benchmarks.spec import Spec
@@ -17,17 +19,42 @@ from ingot.evaluate.journal import Journal
 from ingot.evaluate.task import Row
 from ingot.infer.engine import Engine
 from ingot.infer.options import Sampling
-from ingot.infer.reader import Prompt
+from ingot.infer.reader import Prompt, Reader
+from ingot.text.chat import end_of_turn
 
 PURE = "acc_mutual_info"
 """The metric that also asks how likely a choice is by itself."""
 
 
-def ask_choices(spec: Spec, model: LanguageModel, items: Sequence[Item], most: float, journal: Journal) -> None:
+@dataclass(frozen=True)
+class Asking:
+    """How one model is asked a task. most: the share of prompts that may not fit; chat: None for plain prompts."""
+
+    spec: Spec
+    model: LanguageModel
+    chat: Chat | None
+    most: float
+
+    def common(self, item: Item) -> Row:
+        """What a row says of its item."""
+        document, style = item.document, self.chat.style if self.chat else "off"
+        return {
+            "id": item.id,
+            "group": document.group,
+            "cluster": document.cluster,
+            "question": item.questions[0] if len(set(item.questions)) == 1 else "\n".join(item.questions),
+            "chat": style,
+            "prompt_hash": item.hash_of(style),
+            "shots": list(item.shots),
+        }
+
+
+def ask_choices(asking: Asking, items: Sequence[Item], journal: Journal) -> None:
     """Score the choices of every item that the journal lacks. Raises `bench-too-many-cut`, which nothing was asked
     before."""
-    encoded = list(encode_items(model.tokenizer, items, model.max_length, PURE in spec.metrics))
-    _check_lengths(spec, model, {each.item.id: each.cut for each in encoded}, most)
+    spec, model = asking.spec, asking.model
+    encoded = list(encode_items(model.tokenizer, items, model.max_length, PURE in spec.metrics, asking.chat))
+    _check_lengths(asking, {each.item.id: each.cut for each in encoded})
     _tell_merged(spec, model, encoded)
     left = [each for each in encoded if each.item.id not in journal.rows]
     if not left:
@@ -37,19 +64,20 @@ def ask_choices(spec: Spec, model: LanguageModel, items: Sequence[Item], most: f
     scorer = Branches(model, longest, max(map(blocks_of, every)))
     with progress(text("bench-asking", task=spec.name, model=model.name), len(items)) as advance:
         for each in left:
-            journal.add(_choice_row(each, *score_items(scorer, each)))
+            journal.add(_choice_row(asking, each, *score_items(scorer, each)))
             advance(len(journal.rows))
 
 
-def _check_lengths(spec: Spec, model: LanguageModel, cuts: dict[str, int], most: float) -> None:
+def _check_lengths(asking: Asking, cuts: dict[str, int]) -> None:
     """Raises `bench-too-many-cut` where more prompts than that lose their beginning; else says how many do."""
     cut = {id: over for id, over in cuts.items() if over}
     if not cut:
         return
+    spec, model = asking.spec, asking.model
     told = {"task": spec.name, "model": model.name, "cut": len(cut), "total": len(cuts), "window": model.max_length}
-    if len(cut) > most * len(cuts):
+    if len(cut) > asking.most * len(cuts):
         first, over = next(iter(cut.items()))
-        raise fail("bench-too-many-cut", **told, id=first, over=over, most=f"{100 * most:g}")
+        raise fail("bench-too-many-cut", **told, id=first, over=over, most=f"{100 * asking.most:g}")
     warn("bench-cut", **told)
 
 
@@ -61,10 +89,10 @@ def _tell_merged(spec: Spec, model: LanguageModel, encoded: Sequence[Encoded]) -
         warn("bench-merged", task=spec.name, model=model.name, merged=merged, id=first)
 
 
-def _choice_row(encoded: Encoded, scores: Sequence[float], alone: Sequence[float]) -> Row:
+def _choice_row(asking: Asking, encoded: Encoded, scores: Sequence[float], alone: Sequence[float]) -> Row:
     choices = encoded.choices
     return {
-        **_common(encoded.item),
+        **asking.common(encoded.item),
         "choices": list(encoded.item.document.choices),
         "gold": list(encoded.item.document.gold),
         "logprobs": list(scores),
@@ -76,29 +104,18 @@ def _choice_row(encoded: Encoded, scores: Sequence[float], alone: Sequence[float
     }
 
 
-def _common(item: Item) -> dict[str, Any]:
-    document = item.document
-    return {
-        "id": item.id,
-        "group": document.group,
-        "cluster": document.cluster,
-        "question": item.questions[0] if len(set(item.questions)) == 1 else "\n".join(item.questions),
-        "prompt_hash": item.hash,
-        "shots": list(item.shots),
-    }
-
-
-def ask_answers(
-    spec: Spec, model: LanguageModel, items: Sequence[Item], most: float, slots: int, max_tokens: int, journal: Journal
-) -> None:
+def ask_answers(asking: Asking, items: Sequence[Item], slots: int, max_tokens: int, journal: Journal) -> None:
     """Let the model answer every item that the journal lacks, greedily. Raises `bench-too-many-cut`,
     `bench-no-room`."""
-    prompts = list(_prompts(model, items, max_tokens))
-    _check_lengths(spec, model, {item.id: over for item, (_, over) in zip(items, prompts, strict=True)}, most)
+    spec, model = asking.spec, asking.model
+    prompts = list(_prompts(asking, items, max_tokens))
+    _check_lengths(asking, {item.id: over for item, (_, over) in zip(items, prompts, strict=True)})
     left = [(item, *found) for item, found in zip(items, prompts, strict=True) if item.id not in journal.rows]
     if not left:
         return
-    sampling = Sampling(temperature=0.0, max_tokens=max_tokens, stop=list(spec.stop))
+    end = end_of_turn(model.tokenizer) if asking.chat else None
+    ends = [] if end is None or end in model.eos_ids else [end]
+    sampling = Sampling(temperature=0.0, max_tokens=max_tokens, stop=list(spec.stop), stop_token_ids=ends)
     engine = Engine(model, num_slots=min(slots, len(left)))
     asked = {engine.submit(prompt, sampling).id: (item, over) for item, prompt, over in left}
     with progress(text("bench-asking", task=spec.name, model=model.name), len(items)) as advance:
@@ -106,24 +123,30 @@ def ask_answers(
             for event in engine.step():
                 if event.finish_reason is not None:
                     item, over = asked[event.sequence.id]
-                    journal.add(_answer_row(item, over, event.sequence))
+                    journal.add(_answer_row(asking, item, over, event.sequence))
             advance(len(journal.rows))
 
 
-def _prompts(model: LanguageModel, items: Sequence[Item], max_tokens: int) -> Iterator[tuple[Prompt, int]]:
+def _prompts(asking: Asking, items: Sequence[Item], max_tokens: int) -> Iterator[tuple[Prompt, int]]:
     """Each prompt as the model reads it, and how many of its first tokens did not fit beside an answer."""
+    model, chat = asking.model, asking.chat
     tokenizer, room = model.tokenizer, model.max_length - max_tokens
     if room < 1:
         raise fail("bench-no-room", model=model.name, window=model.max_length, max_tokens=max_tokens)
-    for ids in tokenizer.encode_batch([item.context(0) for item in items]):
-        whole = [*tokenizer.document_prefix, *ids]
-        over = max(0, len(whole) - room)
-        yield Prompt.of(whole[over:]), over
+    if chat:
+        reader = Reader.of(model)
+        found = [reader.conversation(tokenizer, chat.messages(item)) for item in items]
+    else:
+        texts = tokenizer.encode_batch([item.context(0) for item in items])
+        found = [Prompt.of([*tokenizer.document_prefix, *ids]) for ids in texts]
+    for prompt in found:
+        over = max(0, len(prompt.ids) - room)
+        yield Prompt(prompt.ids[over:], max(0, prompt.prefix - over)), over
 
 
-def _answer_row(item: Item, over: int, sequence: Any) -> Row:
+def _answer_row(asking: Asking, item: Item, over: int, sequence: Any) -> Row:
     return {
-        **_common(item),
+        **asking.common(item),
         "target": item.target,
         "reply": sequence.text,
         "finish_reason": sequence.finish_reason,

@@ -65,7 +65,9 @@ class Scores:
 
 def score(spec: Spec, comparison: Comparison, about: dict[str, Any]) -> TaskResult:
     """Numbers, sections and the verdict of one benchmark, from the rows of all models."""
-    comparison.require_same_items("id", "group", "cluster", "prompt_hash")
+    comparison.require_same_items("id", "group", "cluster", "question", "shots")
+    if len(set(_styles(comparison))) == 1:
+        comparison.require_same_items("prompt_hash")
     scores = Scores.of(spec, comparison, about)
     sections: list[Section] = [_scores(scores)]
     if len(scores.groups) > 1:
@@ -80,9 +82,14 @@ def score(spec: Spec, comparison: Comparison, about: dict[str, Any]) -> TaskResu
         sections=sections,
         method="bench-method",
         verdict=list(_verdicts(scores)),
-        units={f"{spec.name}.{metric}": "percent" for metric in scores.metrics},
+        units={f"{spec.name}.{metric}{end}": "percent" for metric in scores.metrics for end in ("", "_stderr")},
         columns={f"{spec.name}.{scores.metrics[0]}": f"{spec.name} {scores.metrics[0]}"},
     )
+
+
+def _styles(comparison: Comparison) -> list[str]:
+    """How each model was asked."""
+    return [rows[0].get("chat", "off") if rows else "off" for rows in comparison.rows]
 
 
 def _numbers(scores: Scores, model: int) -> dict[str, Cell]:
@@ -119,12 +126,35 @@ def _note(scores: Scores) -> str:
     parts = [
         text(f"bench-part-{about['part']}") if about["part"] != "all" else "",
         text(f"bench-drawn-{about['drawn']}", asked=len(scores.rows), total=about["total"]),
-        text("bench-shots", count=about["shots"], rule=text(f"bench-rule-{about['rule']}")) if about["shots"] else "",
+        _examples(scores),
+        _asked(scores.comparison),
+        text("bench-counts"),
         text("bench-left-out", count=len(about["problems"])),
         text("bench-data", version=spec.version, layout=about["layout"], digest=about["digest"][:16],
              copy=about["copy"] or text("bench-unknown-copy"), licence=spec.licence, source=spec.source),
     ]  # fmt: skip
     return " ".join(part for part in parts if part)
+
+
+def _examples(scores: Scores) -> str:
+    """How many examples stand in a prompt, and where they come from."""
+    about, file = scores.about, scores.spec.preamble_pattern
+    if about["shots"]:
+        return text("bench-shots", count=about["shots"], rule=text(f"bench-rule-{about['rule']}", file=file))
+    return text("bench-file-text", file=file) if file else text("bench-no-examples")
+
+
+def _asked(comparison: Comparison) -> str:
+    """As plain text or through chat templates; model by model where that differs."""
+    styles = _styles(comparison)
+    if len(set(styles)) == 1:
+        return text(f"bench-chat-{styles[0]}")
+    names: dict[str, list[str]] = {style: [] for style in styles}
+    for style, entrant in zip(styles, comparison.entrants, strict=True):
+        names[style].append(entrant.name)
+    parts = [text("bench-chat-of", models=", ".join(own), how=text(f"bench-chat-{style}"))
+             for style, own in names.items()]  # fmt: skip
+    return text("bench-chat-mixed") + " ".join(parts)
 
 
 def _groups(scores: Scores) -> Table:
@@ -172,7 +202,9 @@ def _differences(scores: Scores) -> Table:
     columns = [text("evaluate-model"), text("bench-metric"), head, text("evaluate-only-this"),
                text("evaluate-only-that", baseline=base), "p"]  # fmt: skip
     title = text("bench-against", task=scores.spec.name, baseline=base)
-    return Table(title=title, columns=columns, rows=rows, units={head: "percent"}, note=text("bench-against-note"))
+    mixed = f" {_asked(comparison)}" if len(set(_styles(comparison))) > 1 else ""
+    note = text("bench-against-note") + mixed
+    return Table(title=title, columns=columns, rows=rows, units={head: "percent"}, note=note)
 
 
 def _samples(scores: Scores) -> Table:
@@ -232,10 +264,11 @@ def _verdicts(scores: Scores) -> Iterator[str]:
         yield text("bench-verdict", **said) if chance is None else text("bench-verdict-chance", **said, chance=chance)
     base = comparison.entrants[comparison.baseline].name
     for model in comparison.others:
-        found = scores.difference(model, metric, scores.groups[0]).interval
+        difference = scores.difference(model, metric, scores.groups[0])
+        found = difference.interval
         if found.value is None or found.low is None or found.high is None:
             continue
-        code = "alike" if not found.excludes_zero else "better" if found.value > 0 else "worse"
+        code = "alike" if not difference.is_told_apart else "better" if found.value > 0 else "worse"
         value = _points(found.value if code == "alike" else abs(found.value))
         yield text(
             f"bench-verdict-{code}", model=comparison.entrants[model].name, baseline=base, task=scores.spec.name,

@@ -1,9 +1,10 @@
 """From documents to what a model is asked: the examples, the question, the choices, and a hash of it all.
 
 As lm-eval builds it: preamble, then each example as its question, the delimiter and its answer, joined by the
-separator, then the question. What is scored is the delimiter and a choice. The examples of a document depend on its id
-and the seed alone, or are the first of its group; `stream` draws them as lm-eval does, one generator along all
-documents in order, where each draw depends on all before it.
+separator, then the question. What is scored is the delimiter and a choice. The parts are kept too, for models that are
+asked in a conversation (`chat.py`). The examples of a document depend on its id and the seed alone, or are the first of
+its group, or stand in a file; `stream` draws them as lm-eval does, one generator along all documents in order, where
+each draw depends on all before it.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from ingot.core.errors import fail
+from ingot.core.errors import IngotError, fail
 from ingot.data.files import read_lines
 from ingot.evaluate.benchmarks.documents import Document, Found
 from ingot.evaluate.benchmarks.spec import Spec
@@ -28,9 +30,18 @@ LM_EVAL_SEED = 1234
 
 
 @dataclass(frozen=True)
+class Parts:
+    """What a prompt is made of. examples: questions and answers; choices: what is scored, without a delimiter."""
+
+    preamble: str = ""
+    examples: tuple[tuple[str, str], ...] = ()
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Item:
     """One document as it is asked. before: what stands before the question; is_fixed: the same for its whole group;
-    questions: one for all choices, or one each; continuations: what is scored behind it."""
+    questions: one for all choices, or one each; continuations: what is scored behind it; shots: ids of the examples."""
 
     document: Document
     before: str
@@ -39,6 +50,7 @@ class Item:
     continuations: tuple[str, ...]
     target: str
     shots: tuple[str, ...] = ()
+    parts: Parts = Parts()
 
     @property
     def id(self) -> str:
@@ -46,12 +58,23 @@ class Item:
 
     def context(self, choice: int) -> str:
         """All that stands before what is scored of a choice, or before an answer."""
-        return self.before + self.questions[choice if len(self.questions) > 1 else 0]
+        return self.before + self.question(choice)
+
+    def question(self, choice: int) -> str:
+        return self.questions[choice if len(self.questions) > 1 else 0]
 
     @cached_property
     def hash(self) -> str:
-        """Of the prompt and what may follow, 16 digits."""
-        content = [self.before, *self.questions, "", *self.continuations]
+        """Of the plain prompt and what may follow, 16 digits."""
+        return self.hash_of("off")
+
+    def hash_of(self, style: str) -> str:
+        """Of what a model is asked when it is asked in this style, whatever its chat template writes around it."""
+        if style == "off":
+            content: list[object] = [self.before, *self.questions, "", *self.continuations]
+        else:
+            content = [style, self.before, self.parts.preamble, self.parts.examples, *self.questions, "",
+                       *self.parts.choices]  # fmt: skip
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
@@ -63,56 +86,77 @@ def make_items(spec: Spec, found: Found, asked: Sequence[Document], shots: int, 
         chosen = (_streamed if stream else _by_document)(spec, found, asked, shots, seed)
     else:
         chosen = iter([()] * len(asked))
-    is_fixed = shots == 0 or spec.shots.rule == "first"
-    solved = lru_cache(maxsize=None)(
-        lambda *examples: "".join(_example(spec, each) + spec.separator for each in examples)
-    )
+    make = _Maker(spec, found.folder, is_fixed=shots == 0 or spec.shots.rule == "first")
     items = []
     for document, examples in zip(asked, chosen, strict=True):
         try:
-            before = _preamble(spec, found.folder, document) + solved(*examples)
-            items.append(_item(spec, document, before, is_fixed, examples))
+            items.append(make.item(document, examples))
+        except IngotError:
+            raise
         except ERRORS as error:
             raise fail("bench-bad-prompt", task=spec.name, id=document.id, reason=str(error)) from None
     return items
 
 
-def _item(spec: Spec, document: Document, before: str, is_fixed: bool, examples: Sequence[Document]) -> Item:
-    shots = tuple(example.id for example in examples)
-    fields = document.fields
-    if spec.output != "choice":
-        return Item(document, before, is_fixed, (render(spec.prompt, fields),), (), _target(spec, document), shots)
-    if spec.contexts is not None:
-        questions = tuple(map(str, evaluate(spec.contexts, fields)))
-        scored = [_continuation(spec, document)] * len(document.choices)
-    else:
-        questions, scored = (render(spec.prompt, fields),), list(document.choices)
-    continuations = tuple(spec.delimiter + each for each in scored)
-    return Item(document, before, is_fixed, questions, continuations, _target(spec, document), shots)
+@dataclass(frozen=True)
+class _Solved:
+    """An example: its id, and what is asked and answered."""
+
+    id: str
+    question: str
+    answer: str
 
 
-def _preamble(spec: Spec, folder: Path, document: Document) -> str:
-    """What stands before the examples."""
-    if spec.preamble_file is None:
-        return render(spec.preamble, document.fields)
-    path = folder / render(spec.preamble_file, document.fields)
-    if not path.is_file():
-        raise fail("no-such-file", path=path)
-    text = _read(path)
-    return text.partition(spec.preamble_after)[2] + spec.separator if spec.preamble_after else text + spec.separator
+class _Maker:
+    """Makes the items of a task; what several share is made once."""
 
+    def __init__(self, spec: Spec, folder: Path, is_fixed: bool) -> None:
+        self.spec, self.folder, self.is_fixed = spec, folder, is_fixed
+        self._solved = lru_cache(maxsize=None)(self._solve)
+        self._filed = lru_cache(maxsize=None)(self._from_file)
 
-@lru_cache(maxsize=64)
-def _read(path: Path) -> str:
-    return "".join(read_lines(path))
+    def item(self, document: Document, shots: Sequence[Document]) -> Item:
+        spec, fields = self.spec, document.fields
+        if spec.preamble_file is None:
+            preamble, examples = render(spec.preamble, fields), [self._solved(each) for each in shots]
+        else:
+            preamble, examples = self._filed(render(spec.preamble_file, fields))
+        if spec.contexts is not None:
+            questions = tuple(map(str, evaluate(spec.contexts, fields)))
+            choices = (_continuation(spec, document),) * len(document.choices)
+        else:
+            questions, choices = (render(spec.prompt, fields),), document.choices
+        before = preamble + "".join(each.question + spec.delimiter + each.answer + spec.separator for each in examples)
+        parts = Parts(preamble, tuple((each.question, each.answer) for each in examples), choices)
+        continuations = tuple(spec.delimiter + each for each in choices)
+        ids = tuple(each.id for each in examples)
+        return Item(document, before, self.is_fixed, questions, continuations, _target(spec, document), ids, parts)
 
+    def _solve(self, document: Document) -> _Solved:
+        spec = self.spec
+        if spec.contexts is None:
+            return _Solved(document.id, render(spec.prompt, document.fields), _target(spec, document))
+        question = str(evaluate(spec.contexts, document.fields)[document.gold[0]])
+        return _Solved(document.id, question, _continuation(spec, document))
 
-def _example(spec: Spec, document: Document) -> str:
-    """A solved document."""
-    if spec.contexts is None:
-        return render(spec.prompt, document.fields) + spec.delimiter + _target(spec, document)
-    question = str(evaluate(spec.contexts, document.fields)[document.gold[0]])
-    return question + spec.delimiter + _continuation(spec, document)
+    def _from_file(self, name: str) -> tuple[str, list[_Solved]]:
+        """What a preamble file holds: what comes before its first example, and the examples, written anew as those of
+        other tasks are; without a pattern of examples all is preamble."""
+        spec, path = self.spec, self.folder / name
+        if not path.is_file():
+            raise fail("no-such-file", path=path)
+        text = "".join(read_lines(path))
+        text = text.partition(spec.preamble_after)[2] if spec.preamble_after else text
+        if spec.preamble_example is None:
+            return text + spec.separator, []
+        found = list(re.finditer(spec.preamble_example, text))
+        if not found:
+            raise ValueError(f"{name} holds no example of the form {spec.preamble_example!r}")
+        assert spec.target is not None
+        return text[: found[0].start()], [
+            _Solved(f"{name}#{number}", render(spec.prompt, each.groupdict()), render(spec.target, each.groupdict()))
+            for number, each in enumerate(found, start=1)
+        ]
 
 
 def _continuation(spec: Spec, document: Document) -> str:

@@ -28,6 +28,9 @@ from ingot.evaluate.statistics import (
 )
 from ingot.evaluate.task import Row
 
+FEWEST_CLUSTERS = 10
+"""Differences drawn from fewer clusters than this come out far too sure of themselves (6 items of 2 subjects, 3 right
+against none, gave 40 to 100 points); items are then taken as independent."""
 MATCH = "exact_match."
 """What the metrics of written answers begin with."""
 
@@ -152,6 +155,12 @@ class Difference:
     interval: Interval
     pair: PairedShares | None
 
+    @property
+    def is_told_apart(self) -> bool:
+        """Neither the interval nor, for shares, McNemar's exact test leaves it to chance."""
+        p_value = None if self.pair is None else self.pair.p_value
+        return self.interval.excludes_zero and (p_value is None or p_value < 0.05)
+
 
 def difference(first: Values, second: Values, rows: Sequence[Row], share_asked: float, seed: int) -> Difference:
     """The mean of `first` minus that of `second`; for right-or-wrong metrics also who alone was right."""
@@ -160,7 +169,7 @@ def difference(first: Values, second: Values, rows: Sequence[Row], share_asked: 
     if len(first) < 2:
         return Difference(Interval(float((first - second).sum()) if len(first) else None), pair)
     about = clusters(rows)
-    if pair is not None and len(set(about)) == len(about):
+    if pair is not None and (len(set(about)) == len(about) or len(set(about)) < FEWEST_CLUSTERS):
         return Difference(_finite(pair.difference, share_asked), pair)
     return Difference(_finite(clustered_ratio(*cluster_sums(first - second, about), seed), share_asked), pair)
 

@@ -111,8 +111,9 @@ class Spec(Part):
     """A whole task. `folder`: where its data lies below the user's (default: its name, or that of what it extends).
     `output`: choice scores the choices, generate lets the model write. `prompt`: the question as it is
     asked; `target`: its answer as an example shows it (default: the right choice). `preamble` stands before all
-    examples; `preamble_file`: or a file beside the data, from behind `preamble_after`. `contexts` and `continuation`:
-    where the choices differ in what stands before what is scored."""
+    examples; `preamble_file`: or a file beside the data, from behind `preamble_after`. `preamble_example` finds the
+    worked examples in it: its named groups are what `prompt` and `target` read. `contexts` and `continuation`: where
+    the choices differ in what stands before what is scored."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_]*$")
     folder: str = ""
@@ -137,6 +138,7 @@ class Spec(Part):
     preamble: Template = ""
     preamble_file: Template | None = None
     preamble_after: str = ""
+    preamble_example: Pattern | None = None
     shots: Shots = Shots()
     metrics: tuple[ChoiceMetric, ...] = ("acc",)
     stop: tuple[str, ...] = ()
@@ -158,12 +160,19 @@ class Spec(Part):
             raise ValueError("where contexts differ the same text is scored behind each, and the metric is acc alone")
         if not self.prompt and self.contexts is None:
             raise ValueError("prompt is missing: how a document is asked")
+        if self.preamble_example is not None and (self.preamble_file is None or self.target is None):
+            raise ValueError("preamble_example goes with preamble_file and target")
         return self
 
     @cached_property
     def digest(self) -> str:
         """sha256 of what the task says, whatever its file looks like."""
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def preamble_pattern(self) -> str:
+        """The names of its preamble files: "cot-prompts/*.txt"."""
+        return re.sub(r"\{\{.*?\}\}", "*", self.preamble_file or "")
 
     @property
     def placing(self) -> str:

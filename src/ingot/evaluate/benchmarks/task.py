@@ -10,8 +10,10 @@ from typing import Any
 
 from ingot.adapt.load import LanguageModel
 from ingot.core.errors import IngotError, fail, nearest
+from ingot.core.model_dir import split_reference
 from ingot.core.progress import say, warn
-from ingot.evaluate.benchmarks.ask import ask_answers, ask_choices
+from ingot.evaluate.benchmarks.ask import Asking, ask_answers, ask_choices
+from ingot.evaluate.benchmarks.chat import Chat, style_of
 from ingot.evaluate.benchmarks.documents import Document, find
 from ingot.evaluate.benchmarks.page import score
 from ingot.evaluate.benchmarks.prompts import Item, make_items
@@ -21,6 +23,7 @@ from ingot.evaluate.journal import Journal
 from ingot.evaluate.options import EvaluateOptions
 from ingot.evaluate.subset import in_part, stratified
 from ingot.evaluate.task import Comparison, Row, Task, TaskResult
+from ingot.text.tokenizer import Tokenizer
 
 OPTIONS = ("benchmark", "samples")
 WRITTEN = ("slots", "max_tokens")
@@ -61,6 +64,7 @@ def prepare(spec: Spec, options: EvaluateOptions) -> Prepared:
     """Find and check the documents, choose those to ask, make their prompts. Where only a half is asked, the report is
     of that half, of which `total` says how many there are."""
     wished = options.benchmark
+    _require_templates(options)
     shots = spec.shots.count if wished.shots is None else wished.shots
     if wished.shots is not None and spec.preamble_file is not None:
         raise fail("bench-fixed-shots", task=spec.name)
@@ -72,12 +76,24 @@ def prepare(spec: Spec, options: EvaluateOptions) -> Prepared:
     asked, drawn = _chosen(found.asked, options)
     part, made = options.items.part, make_items(spec, found, asked, shots, options.seed, wished.first is not None)
     items, total = in_part(made, part, spec.name), len(in_part(found.asked, part, spec.name))
-    rule = "stream" if wished.first is not None and spec.shots.rule == "document" else spec.shots.rule
+    rule: str = "stream" if wished.first is not None and spec.shots.rule == "document" else spec.shots.rule
+    if spec.preamble_file is not None:
+        shots, rule = max((len(item.shots) for item in items), default=0), "file"
     about = {"spec": spec.model_dump(mode="json"), "task_digest": spec.digest, **found.described, "shots": shots,
              "rule": rule, "drawn": drawn, "part": part, "total": total,
              "max_tokens": _max_tokens(spec, options)}  # fmt: skip
-    say("bench-ready", task=spec.name, items=len(items), total=total, folder=found.folder, shots=shots)
+    code, told = ("bench-ready-file", {"file": spec.preamble_pattern}) if spec.preamble_file else ("bench-ready", {})
+    counts = {"items": len(items), "total": total, "shots": shots}
+    say(code, task=spec.name, folder=found.folder, **counts, **told)
     return Prepared(items, about)
+
+
+def _require_templates(options: EvaluateOptions) -> None:
+    """Raises `no-chat-template` where every model must have one; what else a directory lacks is found later."""
+    bases = [split_reference(reference)[0] for reference in options.models] if options.benchmark.chat == "on" else []
+    for base in bases:
+        if (base / "tokenizer.json").exists() and Tokenizer.open(base).chat_template is None:
+            raise fail("no-chat-template", path=base)
 
 
 def _chosen(documents: list[Document], options: EvaluateOptions) -> tuple[list[Document], str]:
@@ -105,6 +121,7 @@ def identity(spec: Spec, items: Prepared, options: EvaluateOptions) -> dict[str,
         "task_digest": spec.digest,
         "items": hashlib.sha256(prompts.encode()).hexdigest(),
         "max_tokens": _max_tokens(spec, options),
+        "chat": [options.benchmark.chat, options.benchmark.examples],
     }
 
 
@@ -114,11 +131,13 @@ def measure(
     """Ask a model; rows in the order of the items."""
     if journal.rows:
         say("bench-resumed", task=spec.name, model=model.name, done=len(journal.rows), total=len(items))
-    most = options.benchmark.bad_share
+    style = style_of(options.benchmark, model.tokenizer)
+    chat = None if style == "off" else Chat(model.tokenizer, style)
+    asking = Asking(spec, model, chat, options.benchmark.bad_share)
     if spec.output == "choice":
-        ask_choices(spec, model, items, most, journal)
+        ask_choices(asking, items, journal)
     else:
-        ask_answers(spec, model, items, most, options.slots, _max_tokens(spec, options), journal)
+        ask_answers(asking, items, options.slots, _max_tokens(spec, options), journal)
     return [journal.rows[item.id] for item in items]
 
 

@@ -23,7 +23,7 @@ def item_values(
 ) -> dict[str, ItemValues]:
     """One entry a metric; the first is the one that verdicts are about."""
     assert about is not None
-    conditions = {"task": about["task_digest"], "shots": str(about["shots"])}
+    conditions = {"task": about["task_digest"], "shots": str(about["shots"]), "chat": rows[0].get("chat", "off")}
     if spec.output == "generate":
         conditions["max_tokens"] = str(about["max_tokens"])
     return {f"{spec.name}.{metric}": _figure(spec, metric, rows, conditions) for metric in results.metric_names(spec)}
