@@ -22,6 +22,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 demo: install
 	$(BIN)/ingot run recipes/quickstart.yaml --out runs/quickstart
 
+# tests are compiled once, also where the machine says otherwise: they start Python often
+test quick: export PYTHONDONTWRITEBYTECODE =
+
 test: dev
 	$(BIN)/python -m pytest -n auto
 

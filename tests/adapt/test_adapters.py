@@ -12,6 +12,7 @@ from adapting import chats, put, settings, tuned, write
 from peft_pairs import IDS
 
 import ingot
+from cases import first_fast
 from ingot.adapt.active import Active
 from ingot.adapt.files import room_in_front
 from ingot.adapt.load import load
@@ -58,7 +59,7 @@ def logits(network: Network) -> torch.Tensor:
         return network.head(network(IDS, **source))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@first_fast("method", METHODS)
 def test_tuning_moves_only_the_adapter(method: str, base: Path, tmp_path: Path) -> None:
     before = ModelDir.open(base).digest
     adapter = tuned(base, tmp_path / "a", method=method)
@@ -250,6 +251,7 @@ def test_an_encoder_decoder_writes_with_an_adapter(method: str, tmp_path: Path) 
     assert far > 1e-3
 
 
+@pytest.mark.slow
 def test_projection_is_trained_and_left_behind(base: Path, tmp_path: Path) -> None:
     adapter = tuned(base, tmp_path / "a", method="prefix", prompt={"projection": 8, "tokens": 4})
     assert list(adapter.tensors) == ["prompt_embeddings"]
@@ -259,6 +261,7 @@ def test_projection_is_trained_and_left_behind(base: Path, tmp_path: Path) -> No
     assert (found - begun).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 def test_the_users_text_is_what_a_prefix_begins_from(base: Path, tmp_path: Path) -> None:
     options = {"method": "prefix", "max_steps": 1, "lr": 1e-12}
     tuned(base, tmp_path / "a", prompt={"text": "the cat sat on the mat", "tokens": 4}, **options)

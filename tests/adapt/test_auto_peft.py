@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import peft
 import pytest
 import torch
 from adapting import write
@@ -20,11 +20,12 @@ pytestmark = pytest.mark.peers
 SHAPES: dict[str, dict[str, Any]] = {
     "llama": LLAMA, "qwen2": QWEN2, "gpt2": GPT2, "bert": BERT, "t5": T5, "bart": BART,
 }  # fmt: skip
+peft = partial(pytest.importorskip, "peft")  # when a test first asks
 AUTO = {
-    "CAUSAL_LM": peft.AutoPeftModelForCausalLM,
-    "SEQ_2_SEQ_LM": peft.AutoPeftModelForSeq2SeqLM,
-    "FEATURE_EXTRACTION": peft.AutoPeftModelForFeatureExtraction,
-    None: peft.AutoPeftModel,
+    "CAUSAL_LM": "AutoPeftModelForCausalLM",
+    "SEQ_2_SEQ_LM": "AutoPeftModelForSeq2SeqLM",
+    "FEATURE_EXTRACTION": "AutoPeftModelForFeatureExtraction",
+    None: "AutoPeftModel",
 }
 
 
@@ -34,7 +35,7 @@ def config_of(adapter: Path) -> dict[str, Any]:
 
 
 def opened(adapter: Path) -> Any:
-    auto = AUTO[config_of(adapter)["task_type"]]
+    auto = getattr(peft(), AUTO[config_of(adapter)["task_type"]])
     return auto.from_pretrained(adapter, attn_implementation="eager", dtype=torch.float32).eval()
 
 
@@ -57,7 +58,7 @@ def test_every_method(kind: str, name: str, tmp_path: Path) -> None:
 def test_the_class_of_an_encoder_is_named_as_peft_names_it(config: dict[str, Any], tmp_path: Path) -> None:
     base = write_model(tmp_path / "base", config)
     ours = write(tmp_path / "a", base, "lora")
-    peer = peft.get_peft_model(transformers_model(base), peft.LoraConfig(target_modules="all-linear"))
+    peer = peft().get_peft_model(transformers_model(base), peft().LoraConfig(target_modules="all-linear"))
     peer.save_pretrained(tmp_path / "b")
     theirs = config_of(tmp_path / "b")
     keys = ("task_type", "auto_mapping")

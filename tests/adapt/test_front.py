@@ -10,6 +10,7 @@ import torch
 from adapting import put, write
 from peft_pairs import IDS
 
+from cases import first_fast
 from ingot.adapt.load import LanguageModel, load
 from ingot.adapt.methods import begin
 from ingot.adapt.prefix import PrefixPart
@@ -55,8 +56,8 @@ SHAPES = {"llama": LLAMA, "mistral": MISTRAL, "gpt2": GPT2, "bloom": BLOOM, "gem
           "bart": BART | {"decoder_layers": 2} | ENDS}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.parametrize("method", IN_FRONT)
+@first_fast("name", SHAPES)
+@first_fast("method", IN_FRONT)
 def test_alone_and_batched_are_the_naive_loop(method: str, name: str, tmp_path: Path) -> None:
     """Read in parts, more sequences than slots, slots used again, windows shorter than what lies in front."""
     base = write_model(tmp_path / "base", SHAPES[name])

@@ -9,6 +9,7 @@ import torch
 from adapting import write
 from peft_pairs import IDS
 
+from cases import first_fast
 from ingot.adapt.load import load
 from ingot.core.errors import IngotError
 from ingot.infer.engine import Engine, generate
@@ -20,7 +21,7 @@ METHODS = ["lora", "dora", "ia3", "prefix", "prompt"]
 
 
 @pytest.mark.parametrize("first", METHODS)
-@pytest.mark.parametrize("second", METHODS)
+@first_fast("second", METHODS)
 def test_each_row_by_its_own_adapter(first: str, second: str, tmp_path: Path) -> None:
     base = write_model(tmp_path / "base", QWEN2)
     a, b = write(tmp_path / "a", base, first, 1), write(tmp_path / "b", base, second, 2)

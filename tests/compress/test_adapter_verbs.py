@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from cases import first_fast
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "adapt"))
 
 from adapting import write
@@ -153,6 +155,7 @@ def test_two_adapters_are_taken_out_in_turn(tmp_path: Path) -> None:
     assert numbers["weight_difference"] <= 1e-5
 
 
+@pytest.mark.slow
 def test_what_the_adapter_does_not_know_cannot_be_unmerged(tmp_path: Path) -> None:
     base = write_model(tmp_path / "base", LLAMA)
     saved = LoRA(4, 4.0, 0.0, Targets(("q_proj",), save=("norm",)))
@@ -165,7 +168,7 @@ def test_what_the_adapter_does_not_know_cannot_be_unmerged(tmp_path: Path) -> No
     assert not (tmp_path / "u").exists()
 
 
-@pytest.mark.parametrize("config", [LLAMA, GPT2, BERT], ids=["llama", "gpt2", "bert"])
+@first_fast("config", [LLAMA, GPT2, BERT], ids=["llama", "gpt2", "bert"])
 def test_what_a_merge_put_in_is_extracted(config: dict[str, Any], tmp_path: Path) -> None:
     base = write_model(tmp_path / "base", config)
     adapter = write(tmp_path / "a", base, "lora")

@@ -13,6 +13,7 @@ from compressing import MakeModel, state
 from torch import Tensor, nn
 
 import ingot
+from cases import first_fast
 from ingot.adapt.load import load
 from ingot.compress.quantize_verb import quantize
 from ingot.core.errors import IngotError
@@ -32,7 +33,7 @@ NAMES = ["llama", "qwen3", "phi3", "gpt2"]
 WEIGHT = "model.layers.0.mlp.up_proj.weight"
 
 
-@pytest.mark.parametrize(("config", "changes"), CASES, ids=NAMES)
+@first_fast(("config", "changes"), CASES, ids=NAMES)
 def test_the_reopened_model_is_the_one_held_in_nf4(
     make_model: MakeModel, tmp_path: Path, config: dict[str, Any], changes: dict[str, Any]
 ) -> None:
@@ -48,6 +49,7 @@ def test_the_reopened_model_is_the_one_held_in_nf4(
             assert torch.equal(layer.weight.t() if isinstance(layer, Conv1D) else layer.weight, module.weight)
 
 
+@pytest.mark.slow
 def test_what_is_reported(make_model: MakeModel, tmp_path: Path) -> None:
     numbers = quantize(str(make_model("a", **WIDE)), out=tmp_path / "q", **NF4).summary()
     held = [tensor for name, tensor in state(tmp_path / "q").items() if ".layers." in name and "norm" not in name]
@@ -139,6 +141,7 @@ def refused(code: str, words: str, path: Path, **options: Any) -> None:
     assert caught.value.code == code
 
 
+@pytest.mark.slow
 def test_files_that_say_something_else_are_refused_by_name(make_model: MakeModel, tmp_path: Path) -> None:
     quantize(str(make_model("a", **WIDE)), out=tmp_path / "good", **NF4)
     packed = f"{WEIGHT}.quant_state.bitsandbytes__nf4"
@@ -164,7 +167,7 @@ def test_files_that_say_something_else_are_refused_by_name(make_model: MakeModel
         refused(code, WEIGHT, path, nf4=True)
 
 
-@pytest.mark.parametrize(
+@first_fast(
     ("key", "value"), [("bnb_4bit_quant_type", "fp4"), ("bnb_4bit_use_double_quant", False), ("load_in_4bit", False)]
 )
 def test_other_forms_of_bitsandbytes_are_refused_by_key(
@@ -194,6 +197,7 @@ def test_what_nf4_cannot_do_is_refused(make_model: MakeModel, tmp_path: Path) ->
     told("unknown-quantizer", "nf4", base, method="nf5")
 
 
+@pytest.mark.slow
 def test_layers_named_stay_as_they_are(make_model: MakeModel, tmp_path: Path) -> None:
     quantize(str(make_model("a")), out=tmp_path / "q", ignore=["re:.*down_proj$"], **NF4)
     held = state(tmp_path / "q")

@@ -11,6 +11,7 @@ import pytest
 import torch
 from compressing import MakeModel, rewrite, state, write_lora
 
+from cases import first_fast
 from ingot.adapt.load import load
 from ingot.compress.merge_verb import merge
 from ingot.compress.quantize_verb import quantize
@@ -34,7 +35,7 @@ def naive_logits(source: Path, bits: int, group: int | None, method: str = "mse"
     return model.logits(IDS)
 
 
-@pytest.mark.parametrize(("bits", "group"), [(8, None), (4, None), (4, 16), (8, 8)])
+@first_fast(("bits", "group"), [(8, None), (4, None), (4, 16), (8, 8)])
 def test_the_reopened_model_is_the_rounded_model(make_model: MakeModel, tmp_path: Path, bits: int, group: int) -> None:
     source = make_model("a")
     quantize(str(source), bits=bits, group_size=group, out=tmp_path / "q", **SMALL)
@@ -109,6 +110,7 @@ def test_bits_per_byte_count_each_byte_of_the_text_once(make_model: MakeModel, t
     assert numbers["kl"] == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_more_bits_and_better_scales_cost_less(make_model: MakeModel, tmp_path: Path, text_file: Path) -> None:
     source = str(make_model("a"))
     kl = [
@@ -118,6 +120,7 @@ def test_more_bits_and_better_scales_cost_less(make_model: MakeModel, tmp_path: 
     assert kl == sorted(kl)
 
 
+@pytest.mark.slow
 def test_size_is_what_theory_says(make_model: MakeModel, tmp_path: Path) -> None:
     sizes = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2, "head_dim": 32}
     numbers = quantize(str(make_model("a", **sizes)), bits=4, out=tmp_path / "q", **SMALL).summary()
@@ -140,6 +143,7 @@ def test_an_adapter_is_merged_on_the_way(make_model: MakeModel, tmp_path: Path) 
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_a_row_that_the_group_does_not_divide_gets_the_nearest_group(make_model: MakeModel, tmp_path: Path) -> None:
     quantize(str(make_model("a", intermediate_size=86)), bits=4, out=tmp_path / "q", **SMALL)
     groups = json.loads((tmp_path / "q" / "config.json").read_text())["quantization_config"]["config_groups"].values()
@@ -168,6 +172,7 @@ def test_what_cannot_be_done_is_refused_by_name(make_model: MakeModel, tmp_path:
     assert not (tmp_path / "q").exists()
 
 
+@pytest.mark.slow
 def test_a_quantised_model_is_not_quantised_again(make_model: MakeModel, tmp_path: Path) -> None:
     quantize(str(make_model("a")), out=tmp_path / "q", **SMALL)
     with pytest.raises(IngotError, match="already quantised"):

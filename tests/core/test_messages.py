@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import string
 from collections.abc import Iterator
@@ -25,13 +26,23 @@ def fields(template: str) -> set[str]:
     }
 
 
+@functools.cache
+def nodes() -> list[tuple[str, ast.Call | ast.Constant | ast.JoinedStr]]:
+    """Every call and every string of all sources, which are read once: (where, node)."""
+    return [
+        (f"{path.name}:{node.lineno}", node)
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call | ast.Constant | ast.JoinedStr)
+    ]
+
+
 def calls() -> Iterator[tuple[str, ast.Call]]:
     """Every call of a speaker whose code is a literal: (where, call)."""
-    for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            known = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in SPEAKERS
-            if known and node.args and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str):
-                yield f"{path.name}:{node.lineno}", node
+    for where, node in nodes():
+        known = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in SPEAKERS
+        if known and node.args and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str):
+            yield where, node
 
 
 def test_both_languages_have_the_same_fields() -> None:
@@ -58,12 +69,11 @@ def test_every_field_of_a_sentence_is_given() -> None:
 def test_no_sentence_is_left_over() -> None:
     """A code is used when it stands as a string somewhere, or begins with the constant part of an f-string."""
     whole, beginnings = set[str](), set[str]()
-    for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                whole.add(node.value)
-            if isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant):
-                beginnings.add(str(node.values[0].value))
+    for _, node in nodes():
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            whole.add(node.value)
+        if isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant):
+            beginnings.add(str(node.values[0].value))
     begun = tuple(beginning for beginning in beginnings if beginning.endswith("-"))
     assert [code for code in catalog() if code not in whole and not code.startswith(begun)] == []
 

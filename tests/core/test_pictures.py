@@ -30,6 +30,7 @@ def texts(picture: Plot) -> list[str]:
     return [element.text or "" for element in drawn(picture).iter("text")]
 
 
+@pytest.mark.slow
 def test_same_plot_same_bytes_and_other_number_other_ids() -> None:
     assert plot.svg(bars(["a"]), 1) == plot.svg(bars(["a"]), 1)
     ids = [set(re.findall(r'id="([^"]+)"', plot.svg(bars(["a"]), number))) for number in (1, 2)]

@@ -207,6 +207,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     example(HOSTILE).write(tmp_path / "r")
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.text(max_size=30))
 def test_any_text_gives_the_same_tags(word: str) -> None:

@@ -225,6 +225,7 @@ def test_licences_and_sources_stay_with_their_documents(tmp_path: Path) -> None:
     assert {record["source"] for record in lines_of(tmp_path / "out/corpus.jsonl")} == {"a.jsonl", "c.jsonl"}
 
 
+@pytest.mark.slow
 def test_languages_rules_and_limits_act(tmp_path: Path) -> None:
     chinese = "這條河流過老城旁邊，進入山谷，農家在那裡照顧果園已有好幾百年。每到春天，盛開的花吸引遠方的旅客前來。"
     data = write_lines(tmp_path / "a.jsonl", [prose(1), chinese + "他們沿著河岸散步。", "short one", " \n"])

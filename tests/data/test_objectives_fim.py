@@ -39,6 +39,7 @@ def test_both_orders_are_the_papers() -> None:
         assert set(found[~flags].tolist()) == {BOS, 22}
 
 
+@pytest.mark.slow
 @given(texts, st.integers(0, 99), st.floats(0, 1), st.floats(0, 1), st.sampled_from([(), (BOS,), (END,)]))
 @settings(max_examples=100, deadline=None)
 def test_every_document_comes_back(

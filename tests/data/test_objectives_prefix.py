@@ -29,6 +29,7 @@ def batch_of(documents: list[list[int]]) -> Batch:
     return whole(pack_documents([*documents, [11, 12]], 24, eos=END, pad=PAD, room=lambda n: n + 1))
 
 
+@pytest.mark.slow
 @given(texts, st.integers(0, 99))
 @settings(max_examples=60, deadline=None)
 def test_what_is_behind_the_prefix_is_asked(documents: list[list[int]], seed: int) -> None:
@@ -60,6 +61,7 @@ def test_an_encoder_decoder_splits_at_the_same_places(documents: list[list[int]]
     assert one.num_targets == two.num_targets
 
 
+@pytest.mark.slow
 def test_the_split_is_even() -> None:
     batch = whole(pack_documents([list(range(10, 20))] * 10000, 11, eos=END))
     sizes = Counter(split_rows(batch, np.random.default_rng(0)).prefix_BT.sum(axis=1).tolist())

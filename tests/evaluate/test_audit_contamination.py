@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import pytest
 from auditing import edited, words, write_texts
 from comparing import answers, documents, programs, write_report
 from evaluating import write_lines
-from statsmodels.stats.proportion import confint_proportions_2indep
 
 import ingot
+from cases import first_fast
 from ingot.core.errors import IngotError
 from ingot.core.report import Interval
 from ingot.data.read import read_documents
@@ -22,6 +23,7 @@ from ingot.evaluate.audit.split import judge_report, score
 from ingot.evaluate.audit.verb import rescore
 from ingot.evaluate.statistics import unpaired_difference, wilson
 
+proportion = partial(pytest.importorskip, "statsmodels.stats.proportion")  # when a test first asks
 Lines = list[dict[str, Any]]
 
 
@@ -48,7 +50,7 @@ def planted(tmp_path: Path, share: float) -> tuple[Path, Path, dict[str, str]]:
     return corpus, write_lines(tmp_path / "bench.jsonl", items), truth
 
 
-@pytest.mark.parametrize("share", [0.05, 0.12])
+@first_fast("share", [0.05, 0.12])
 def test_planted_items_are_found_and_no_others(share: float, tmp_path: Path) -> None:
     corpus, bench, truth = planted(tmp_path, share)
     report = ingot.audit(corpus=corpus, against=[bench], out=tmp_path / "out")
@@ -119,6 +121,7 @@ def test_files_of_every_kind(tmp_path: Path) -> None:
     assert rows[0]["verdict"] in ("verbatim", "edited")  # its choices stand nowhere
 
 
+@pytest.mark.slow
 def test_scores_are_split_by_what_is_dirty(tmp_path: Path, heard: pytest.LogCaptureFixture) -> None:
     corpus, bench, truth = planted(tmp_path, 0.05)
     right = [f"q{number}" in truth or number % 3 == 0 for number in range(600)]
@@ -173,7 +176,7 @@ def test_what_is_no_share_is_split_as_well(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("first", "second"), [((8, 10), (5, 30)), ((0, 5), (7, 7)), ((3, 3), (3, 3))])
 def test_the_difference_of_independent_shares(first: tuple[int, int], second: tuple[int, int]) -> None:
     found = unpaired_difference(wilson(*first), wilson(*second))
-    low, high = confint_proportions_2indep(*first, *second, method="newcomb", compare="diff")
+    low, high = proportion().confint_proportions_2indep(*first, *second, method="newcomb", compare="diff")
     assert found.low == pytest.approx(low, abs=1e-9)
     assert found.high == pytest.approx(high, abs=1e-9)
     assert unpaired_difference(wilson(1, 2), wilson(0, 0)).value is None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import random
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from auditing import words, write_texts
-from sklearn.metrics import roc_auc_score, roc_curve
 
 import ingot
 from ingot.adapt.load import LanguageModel, load
@@ -20,6 +20,8 @@ from ingot.core.report import Interval
 from ingot.evaluate.audit.blind import blind_scores
 from ingot.evaluate.audit.roc import caught_of, curve, tell_apart
 from ingot.infer.likelihood import following, query_moments
+
+metrics = partial(pytest.importorskip, "sklearn.metrics")  # when a test first asks
 
 
 def sides(seed: int, shift: float, count: int = 400) -> tuple[np.ndarray, np.ndarray]:
@@ -32,14 +34,15 @@ def test_area_and_rate_are_sklearns(shift: float) -> None:
     members, others = sides(0, shift)
     labels, scores = np.repeat([1, 0], 400), np.concatenate([members, others])
     found = tell_apart(members, others, seed=0, resamples=300)
-    assert found.auc.value == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
-    false, true, _ = roc_curve(labels, scores, drop_intermediate=False)
+    assert found.auc.value == pytest.approx(metrics().roc_auc_score(labels, scores), abs=1e-12)
+    false, true, _ = metrics().roc_curve(labels, scores, drop_intermediate=False)
     assert found.caught.value == pytest.approx(true[false <= 0.01].max(), abs=1e-12)
     x, y = curve(members, others)
     assert all(rate <= true[false <= at + 1e-12].max() + 1e-12 for at, rate in zip(x, y, strict=True))
     assert found.auc.low < found.auc.value < found.auc.high  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_intervals_cover() -> None:
     """Of areas that are truly a half, 95 % of the intervals hold it."""
     held = 0
@@ -55,16 +58,17 @@ def test_too_few_others_give_no_rate() -> None:
     assert tell_apart(*sides(0, 1.0, 99), seed=0, resamples=20).caught.value is None
 
 
+@pytest.mark.slow
 def test_blind_finds_texts_that_differ_and_no_others() -> None:
     rng = random.Random(0)
     same = [words(rng, 20, "en") for _ in range(200)]
     is_member = np.arange(200) < 100
     fair = blind_scores(same, is_member, seed=0)
-    assert 0.4 <= roc_auc_score(is_member, fair) <= 0.6
+    assert 0.4 <= metrics().roc_auc_score(is_member, fair) <= 0.6
     dated = [f"{text} 2019" if inside else f"{text} 2024" for text, inside in zip(same, is_member, strict=True)]
-    assert roc_auc_score(is_member, blind_scores(dated, is_member, seed=0)) > 0.95
+    assert metrics().roc_auc_score(is_member, blind_scores(dated, is_member, seed=0)) > 0.95
     longer = [text * 3 if inside else text for text, inside in zip(same, is_member, strict=True)]
-    assert roc_auc_score(is_member, blind_scores(longer, is_member, seed=0)) > 0.9
+    assert metrics().roc_auc_score(is_member, blind_scores(longer, is_member, seed=0)) > 0.9
 
 
 def test_moments_are_those_of_the_whole_distribution(model: LanguageModel) -> None:
@@ -87,6 +91,7 @@ def corpora(tmp_path: Path) -> tuple[Path, Path]:
     return write_texts(tmp_path / "corpus.jsonl", texts[:400]), write_texts(tmp_path / "others.jsonl", texts[400:])
 
 
+@pytest.mark.slow
 def test_a_random_split_cannot_be_told(base_dir: Path, other_dir: Path, corpora: tuple[Path, Path],
                                        tmp_path: Path) -> None:  # fmt: skip
     """By construction: the model learnt neither half. Scores are those of a naive loop."""
@@ -115,6 +120,7 @@ def test_a_random_split_cannot_be_told(base_dir: Path, other_dir: Path, corpora:
         assert row["reference"] == pytest.approx((chosen.sum() - calm) / len(row["text"].encode()), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_texts_that_differ_withhold_everything(base_dir: Path, tmp_path: Path) -> None:
     rng = random.Random(6)
     corpus = write_texts(tmp_path / "c.jsonl", [f"{words(rng, 12, 'en')} in the year 2019" for _ in range(60)])
@@ -125,6 +131,7 @@ def test_texts_that_differ_withhold_everything(base_dir: Path, tmp_path: Path) -
     assert "withheld" in (tmp_path / "out/report.html").read_text()
 
 
+@pytest.mark.slow
 def test_others_in_the_corpus_are_left_out_or_refused(base_dir: Path, corpora: tuple[Path, Path], tmp_path: Path,
                                                       heard: pytest.LogCaptureFixture) -> None:  # fmt: skip
     corpus, others = corpora

@@ -23,6 +23,7 @@ from ingot.evaluate.audit.units import split
 MIXED = st.text(alphabet="aB é1_-，。 \n天空ﾊﾞｱ𠮷ＡＢ…㎡ﬁ①ëสวั", max_size=40)
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # the first call folds every character there is
 @given(MIXED)
 @example("ﾊﾞﾊﾟ")

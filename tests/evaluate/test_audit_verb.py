@@ -94,6 +94,7 @@ def test_canaries_of_a_world(tmp_path: Path) -> None:
     assert find_canaries(tmp_path / "w/corpus.jsonl", None) == found
 
 
+@pytest.mark.slow
 def test_extraction_compares_with_the_engines_own_tokens(base_dir: Path, corpus: Path, tmp_path: Path) -> None:
     """A random model extracts nothing; what it wrote is what it writes greedily."""
     settings = {"prefixes": "4,8", "length": 12, "documents": 5}
@@ -140,6 +141,7 @@ def _texts(path: Path) -> list[str]:
     return [row["text"] for row in rows(path)]
 
 
+@pytest.mark.slow
 def test_the_model_writes_its_own_texts(base_dir: Path, corpus: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         ingot.audit(str(base_dir), corpus=corpus, checks=["novelty"], out=tmp_path / name,

@@ -130,6 +130,7 @@ def test_an_empty_context_is_the_start_token(model: LanguageModel) -> None:
     assert found.alone == found.choices
 
 
+@pytest.mark.slow
 def test_slots_and_threads_change_no_byte(base_dir: Path, tmp_path: Path) -> None:
     """Raw rows are the same for any number of slots, sample or not, and predictions for any number of threads."""
     data = write_mmlu(tmp_path / "d")

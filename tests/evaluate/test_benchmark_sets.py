@@ -20,6 +20,7 @@ from benching import (
 )  # fmt: skip
 from evaluating import write_lines
 
+from cases import first_fast
 from ingot.core.errors import IngotError
 from ingot.evaluate.benchmarks.documents import find
 from ingot.evaluate.benchmarks.spec import open_spec, shipped
@@ -87,7 +88,7 @@ def test_first_takes_the_first_of_each_subject(tmp_path: Path) -> None:
     assert [item.id for item in items] == ["anatomy/2", "anatomy/3", "law/2", "law/3"]
 
 
-@pytest.mark.parametrize(
+@first_fast(
     ("change", "reason"),
     [
         ({"gold": 3}, "the right answer is 3, and there are 3 choices"),

@@ -53,6 +53,7 @@ def test_scores_and_errors_are_lm_evals(base_dir: Path, tmp_path: Path) -> None:
     assert (value.low, value.high) == pytest.approx((wanted.low, wanted.high), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_errors_of_groups_are_pooled(base_dir: Path, tmp_path: Path) -> None:
     """lm-eval's formula: sqrt(sum((n - 1) s^2 n) / (N - k) / N) over the groups' errors s."""
     report = asked(base_dir, write_mmlu(tmp_path / "d"), "mmlu", tmp_path / "r", benchmark={"shots": 0})
@@ -67,6 +68,7 @@ def test_errors_of_groups_are_pooled(base_dir: Path, tmp_path: Path) -> None:
     assert report.numbers["mmlu.acc_stderr"] == pytest.approx(math.sqrt(sums / (10 - 2) / 10), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_a_sample_has_a_narrower_interval_and_says_so(base_dir: Path, tmp_path: Path) -> None:
     data = write_mmlu(tmp_path / "d", 10)
     report = asked(base_dir, data, "mmlu", tmp_path / "r", benchmark={"shots": 0}, limit=10)
@@ -80,6 +82,7 @@ def test_a_sample_has_a_narrower_interval_and_says_so(base_dir: Path, tmp_path: 
     assert "A seeded sample of 10 of 20 items" in (tmp_path / "r" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_one_item_has_no_interval(base_dir: Path, tmp_path: Path) -> None:
     write_lines(tmp_path / "own.jsonl", own_rows(1))
     report = asked(base_dir, tmp_path, str(write_task(tmp_path / "own.yaml")), tmp_path / "r")
@@ -115,6 +118,7 @@ def test_mc2_is_the_share_of_the_right_choices() -> None:
     assert results.METRICS["mc2"](row) == pytest.approx((weights[0] + weights[2]) / weights.sum(), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_saved_rows_give_the_same_report(base_dir: Path, other_dir: Path, tmp_path: Path) -> None:
     """Two models in pairs; scored again from the saved rows alone, the task file and the data gone."""
     write_lines(tmp_path / "own.jsonl", own_rows(12))
@@ -129,6 +133,7 @@ def test_saved_rows_give_the_same_report(base_dir: Path, other_dir: Path, tmp_pa
     assert "Items of own" in titles
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(base_dir: Path, tmp_path: Path) -> None:
     data = write_mmlu(tmp_path / "d", 40)
     whole = asked(base_dir, data, "mmlu", tmp_path / "whole", benchmark={"shots": 0})
@@ -167,6 +172,7 @@ def test_saved_answers_of_another_question_are_not_taken(tmp_path: Path) -> None
         assert journal.rows == {"a": {"id": "a", "x": 1}}
 
 
+@pytest.mark.slow
 def test_written_answers(base_dir: Path, tmp_path: Path) -> None:
     """GSM8K through the engine: stop strings, the task's own length, and the user's."""
     (tmp_path / "gsm8k").mkdir()
@@ -182,6 +188,7 @@ def test_written_answers(base_dir: Path, tmp_path: Path) -> None:
     assert raw(one, "gsm8k-base.jsonl") == raw(report, "gsm8k-base.jsonl")
 
 
+@pytest.mark.slow
 def test_many_groups_are_a_coloured_table(base_dir: Path, tmp_path: Path) -> None:
     subjects = tuple(f"s{number:02}" for number in range(26))
     report = asked(base_dir, write_mmlu(tmp_path / "d", 1, subjects), "mmlu", tmp_path / "r", benchmark={"shots": 0})
@@ -189,6 +196,7 @@ def test_many_groups_are_a_coloured_table(base_dir: Path, tmp_path: Path) -> Non
     assert kinds["mmlu by subject, acc (higher is better)"] == "heat"
 
 
+@pytest.mark.slow
 def test_contexts_that_differ_are_scored_behind_the_same_text(base_dir: Path, tmp_path: Path) -> None:
     report = asked(base_dir, write_winogrande(tmp_path / "d"), "winogrande", tmp_path / "r")
     for row in rows_of(report, "winogrande-base.jsonl"):

@@ -227,6 +227,7 @@ def test_options_act(three: list[Path], world: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_command_line(three: list[Path], world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = ["evaluate", *map(str, three), "--tasks", "cloze", "--world", str(world), "--out", str(tmp_path / "r")]
     assert main([*words, "--cloze.fillers", "3", "--limit", "12"]) == 0
@@ -259,6 +260,7 @@ def test_models_that_cannot_be_asked_are_named_before_any_is_loaded(
     refused("evaluate-no-truth", models=three, **(good | {"data": None}))
 
 
+@pytest.mark.slow
 def test_speaks_chinese(three: list[Path], world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INGOT_LANG", "zh-TW")
     report = evaluate(models=three, tasks="cloze", data=world, out=tmp_path / "r", limit=12)

@@ -74,6 +74,7 @@ def test_equal_models_differ_in_nothing(tmp_path: Path) -> None:
     assert "would be seen" in verdict.text  # of shares it is known
 
 
+@pytest.mark.slow
 def test_false_alarms_keep_to_the_level(tmp_path: Path) -> None:
     """Of 60 pairs of equally good models with two figures each, hardly any has a difference."""
     alarms = 0

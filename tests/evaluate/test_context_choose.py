@@ -149,6 +149,7 @@ def test_the_report(data: Path, tmp_path: Path) -> None:
     assert Report.open(tmp_path / "r").numbers == report.numbers
 
 
+@pytest.mark.slow
 def test_a_tokenizer_alone_has_no_memory_columns(data: Path, tmp_path: Path) -> None:
     tokenizer = write_tokenizer(tmp_path / "tok")
     report = ingot.context_choose(tokenizer, data=data, out=tmp_path / "r", windows=[4, 8], keep=0.99)

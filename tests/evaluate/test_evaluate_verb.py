@@ -169,6 +169,7 @@ def test_refusals(base_dir: Path, world_dir: Path, tmp_path: Path, tokenizer_dir
     refused("out-not-empty", **(good | {"out": tmp_path / "full"}))
 
 
+@pytest.mark.slow
 def test_models_that_lack_something(
     base_dir: Path, tokenizer_dir: Path, world_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,6 +218,7 @@ def test_speaks_chinese(
         assert word in page
 
 
+@pytest.mark.slow
 def test_command_line(base_dir: Path, world_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = ["evaluate", str(base_dir), "--tasks", "perplexity,world", "--data", str(world_dir)]
     assert main([*words, "--out", str(tmp_path / "r"), "--max-tokens", "2"]) == 0

@@ -60,6 +60,7 @@ def test_answers_equal_the_greedy_loop(model: LanguageModel) -> None:
     assert all(row["tokens"] <= 6 for row in rows)
 
 
+@pytest.mark.slow
 def test_answers_that_end_early_stay_with_their_questions(base_dir: Path, tmp_path: Path) -> None:
     """An end token that only some answers reach, so that they end in another order than they were asked in."""
     plain = load(base_dir)
@@ -73,6 +74,7 @@ def test_answers_that_end_early_stay_with_their_questions(base_dir: Path, tmp_pa
     assert [row["reply"] for row in rows] == [greedy_text(model, q["question"], 6) for q in QUESTIONS]
 
 
+@pytest.mark.slow
 def test_slots_do_not_change_answers(model: LanguageModel) -> None:
     found = [world.measure(model, questions(), options_for(None, max_tokens=6, slots=slots)) for slots in (1, 4, 16)]
     assert found[0] == found[1] == found[2]

@@ -93,6 +93,7 @@ def test_people_are_compared_with(judge_dir: Path, answers: Path, tmp_path: Path
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.slow
 def test_kinship_follows_the_lineage(judge_dir: Path, base_dir: Path, answers: Path, tmp_path: Path) -> None:
     child = tmp_path / "child"
     ingot.quantize(str(judge_dir), out=child)

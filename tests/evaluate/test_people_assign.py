@@ -60,6 +60,7 @@ def test_sides_are_even_and_cannot_be_foreseen() -> None:
     assert sides[:200] != [side("secret", "ben", ("a", "b"), n) for n in range(200)]
 
 
+@pytest.mark.slow
 def test_sides_of_a_study_are_even_and_kept(tmp_path: Path) -> None:
     study = study_of(tmp_path / "v.db", items_of(170), annotators=("a", "b"))
     for name in ("a", "b"):
@@ -73,6 +74,7 @@ def test_sides_of_a_study_are_even_and_kept(tmp_path: Path) -> None:
     assert all(v.winner == v.shown[0] and v.shown[0] in texts[v.item] for v in votes)
 
 
+@pytest.mark.slow
 def test_gold_items_come_one_in_every_block(tmp_path: Path) -> None:
     study = study_of(tmp_path / "v.db", items_of(30), golds(9), annotators=("a",), overlap=1)
     count = vote_all(study, "a", lambda _: "left")

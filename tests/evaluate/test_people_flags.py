@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from annotating import golds
 
 from ingot.evaluate.people.answers import Item
@@ -52,6 +53,7 @@ def clicking(draw: random.Random, name: str, slow: bool) -> list[Vote]:
                  draw.random() < 0.5) for item in ALL]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_clickers_are_caught_and_readers_are_not() -> None:
     """With 20 gold items: at least 90 % of those who click at random, at most 5 % of those who read."""
     draw = random.Random(1)

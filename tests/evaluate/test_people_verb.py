@@ -80,6 +80,7 @@ def test_the_win_matrix_counts_the_votes(answers: Path, tmp_path: Path) -> None:
             assert heat.values[row][column] == (pytest.approx(wins / len(between)) if between else None)
 
 
+@pytest.mark.slow
 def test_ratings_are_reported(answers: Path, tmp_path: Path) -> None:
     voted(answers, tmp_path / "v.db", "rubric")
     report = run(answers, tmp_path / "v.db", mode="rubric", report=tmp_path / "r").written

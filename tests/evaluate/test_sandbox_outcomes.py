@@ -161,6 +161,7 @@ print(sys.getfilesystemencoding(), locale.getlocale(), len(os.sched_getaffinity(
         assert run(other, indented(body)).output == first
 
 
+@pytest.mark.slow
 def test_outcomes_come_in_order_and_a_broken_worker_is_replaced() -> None:
     programs = [Program(f"def f(): return {n}", f"assert f() == {n - (n == 5)}", ("f",)) for n in range(20)]
     assert [outcome.passed for outcome in run_programs(programs)] == [n != 5 for n in range(20)]
@@ -170,6 +171,7 @@ def test_outcomes_come_in_order_and_a_broken_worker_is_replaced() -> None:
         assert [outcome.passed for outcome in pool.run(programs)] == [n != 5 for n in range(20)]
 
 
+@pytest.mark.slow
 def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No process, descriptor, temporary or shared file after a pool is closed, however its programs ended."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -247,6 +249,7 @@ with pool.Pool(1) as found:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody, and anyone else is a plain user already")
 def test_a_plain_user_has_full_walls(tmp_path: Path) -> None:
     """With a Python and modules that nobody can read."""

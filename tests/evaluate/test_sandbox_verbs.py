@@ -43,6 +43,7 @@ def samples(path: Path, right: dict[int, list[bool]], key: str = "completion") -
     ])  # fmt: skip
 
 
+@pytest.mark.slow
 def test_programs_from_a_file(tmp_path: Path, problems: Path) -> None:
     right = {0: [True, True], 1: [True, False], 2: [False, True], 3: [False, False]}
     first = samples(tmp_path / "first.jsonl", right)
@@ -88,6 +89,7 @@ def test_files_that_are_compared_solve_the_same(tmp_path: Path, problems: Path) 
         ingot.code(first, second, task="humaneval", data=problems, out=tmp_path / "out", subset=True)
 
 
+@pytest.mark.slow
 def test_a_subset_is_scored_as_such(tmp_path: Path, problems: Path) -> None:
     path = samples(tmp_path / "some.jsonl", {2: [True], 1: [False]})
     found = ingot.code(path, task="humaneval", data=problems, out=tmp_path / "out", subset=True).summary()
@@ -99,6 +101,7 @@ def evaluated(model: Path, problems: Path, out: Path, **changes: Any) -> Report:
     return ingot.evaluate(str(model), tasks=["humaneval"], data=problems, out=out, code=code, **changes)
 
 
+@pytest.mark.slow
 def test_a_model_writes_and_its_programs_run(tmp_path: Path, base_dir: Path, problems: Path) -> None:
     code = {"samples": 2, "k": [1, 2]}
     first = evaluated(base_dir, problems, tmp_path / "first", code=code)
@@ -114,6 +117,7 @@ def test_a_model_writes_and_its_programs_run(tmp_path: Path, base_dir: Path, pro
     assert {path.name for path in tmp_path.iterdir()} == {"first", "again", "problems.jsonl"}
 
 
+@pytest.mark.slow
 def test_a_model_with_a_template_is_asked_in_a_conversation(
     tmp_path: Path, tokenizer_dir: Path, problems: Path
 ) -> None:
@@ -128,6 +132,7 @@ def test_a_model_with_a_template_is_asked_in_a_conversation(
     assert found["auto"][0]["samples"][0]["completion"] != found["raw"][0]["samples"][0]["completion"]
 
 
+@pytest.mark.slow
 def test_rescoring_needs_no_model(tmp_path: Path, base_dir: Path, problems: Path) -> None:
     model = Path(shutil.copytree(base_dir, tmp_path / "model"))
     report = evaluated(model, problems, tmp_path / "out")
@@ -146,6 +151,7 @@ def test_right_answers_count(tmp_path: Path, base_dir: Path, problems: Path, mon
     assert (found["humaneval.pass@1"], found["humaneval.references_failed"]) == (0.5, 0)
 
 
+@pytest.mark.slow
 def test_what_was_written_is_kept_when_running_fails(
     tmp_path: Path, base_dir: Path, problems: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +166,7 @@ def test_what_was_written_is_kept_when_running_fails(
     assert found["humaneval.programs"] == 4
 
 
+@pytest.mark.slow
 def test_a_reference_that_fails_is_told(tmp_path: Path, base_dir: Path, heard: pytest.LogCaptureFixture) -> None:
     broken = [PROBLEMS[0], {**PROBLEMS[1], "canonical_solution": "    return 5\n"}]
     report = evaluated(base_dir, write_lines(tmp_path / "broken.jsonl", broken), tmp_path / "out")
@@ -186,6 +193,7 @@ def test_options_act() -> None:
         ingot.evaluate("m", out="o", sandbox={"memory": 0.1})
 
 
+@pytest.mark.slow
 def test_memory_and_workers_are_what_was_asked_for(tmp_path: Path, problems: Path) -> None:
     body = "    return 0 if len(bytearray(700 << 20)) else 1\n"
     path = write_lines(tmp_path / "some.jsonl", [{"task_id": "T/0", "completion": body}])
@@ -196,6 +204,7 @@ def test_memory_and_workers_are_what_was_asked_for(tmp_path: Path, problems: Pat
         assert found["humaneval.pass@1"] == share
 
 
+@pytest.mark.slow
 def test_a_conversation_begins_the_answer(tmp_path: Path, tokenizer_dir: Path) -> None:
     """Where there is a chat template, `auto` uses it; where there is none, asking for it is refused."""
     from ingot.text.tokenizer import Tokenizer

@@ -26,6 +26,7 @@ def test_figures_are_those_of_the_result_file(name: str, mark: str, monkeypatch:
         assert f"<!-- figures: {mark} -->\n{table}<!-- end -->" in (ROOT / page).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_traps_are_still_those_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What ingot and the installed peers say today."""
     module = script("chinese_traps", monkeypatch)

@@ -7,6 +7,7 @@ import pytest
 import sacrebleu
 from scoring_texts import CHINESE, SENTENCES, english_pairs, noisy
 
+from cases import first_fast
 from ingot.core.errors import IngotError
 from ingot.evaluate.metrics.measured import Measured
 from ingot.evaluate.metrics.resample import intervals, paired
@@ -31,7 +32,7 @@ def run(texts: list[str], *references: list[str], word_order: int = 0, **wanted:
     }
 
 
-@pytest.mark.parametrize("references", [[REFERENCES], [REFERENCES, OTHERS]], ids=["one", "two"])
+@first_fast("references", [[REFERENCES], [REFERENCES, OTHERS]], ids=["one", "two"])
 def test_equals_sacrebleu(references: list[list[str]]) -> None:
     found = run(TEXTS, *references)
     for name, metric in {"bleu": sacrebleu.BLEU(), "chrf": sacrebleu.CHRF(), "ter": sacrebleu.TER()}.items():
@@ -43,6 +44,7 @@ def test_equals_sacrebleu(references: list[list[str]]) -> None:
         assert own.of_sums(own.stats.sum(0)[None])[0] == pytest.approx(peer.score, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_single_texts_equal_sacrebleu() -> None:
     found = run(TEXTS, REFERENCES)
     single = {"bleu": sacrebleu.BLEU(effective_order=True), "chrf": sacrebleu.CHRF(), "ter": sacrebleu.TER()}
@@ -111,7 +113,7 @@ def test_a_named_language_does_not_let_spaces_through() -> None:
         choose("bleu", "auto", Script("en", 1, 1, 1, True), False)
 
 
-@pytest.mark.parametrize(("kind", "test", "draws"), [("bs", "bootstrap", 1000), ("ar", "randomisation", 2000)])
+@first_fast(("kind", "test", "draws"), [("bs", "bootstrap", 1000), ("ar", "randomisation", 2000)])
 def test_p_values_are_those_of_sacrebleu(kind: str, test: str, draws: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from sacrebleu.significance import PairedTest
 

@@ -108,6 +108,7 @@ def test_novelty_of_chinese() -> None:
     assert joined(["gpu", "is", "好", "的"]) == "gpu is好的"
 
 
+@pytest.mark.slow
 def test_halves_are_alike_and_others_are_not(caplog: pytest.LogCaptureFixture) -> None:
     texts = sentences([f"w{n}" for n in range(100)], 1200, 12, seed=3)
     others = sentences([f"w{n}" for n in range(60, 160)], 600, 12, seed=4)

@@ -89,6 +89,7 @@ def test_a_report_is_compared_with(files: dict[str, Path], tmp_path: Path) -> No
     refused("report-altered", hyp=files["hyp"], against=tmp_path / "other", **both)
 
 
+@pytest.mark.slow
 def test_reports_scored_otherwise_do_not_compare(files: dict[str, Path], tmp_path: Path) -> None:
     def report(name: str, **options: Any) -> Report:
         return ingot.score(hyp=files["hyp"], ref=[files["ref"]], out=tmp_path / name, **options)

@@ -69,6 +69,7 @@ def test_many_like_prompts_are_clear() -> None:
     assert found.interval.low <= 0.8 <= found.interval.high <= found.interval.low + WIDEST
 
 
+@pytest.mark.slow
 def test_noise_is_said_to_be_unclear() -> None:
     unclear = sum(not turn(GRID, several(curve(0.75), 10, 0.5, seed), 0).is_clear for seed in range(10))
     assert unclear >= 8

@@ -94,6 +94,7 @@ def test_the_planted_temperature_is_written_and_followed(
     assert not list(tmp_path.glob(".*.samples"))
 
 
+@pytest.mark.slow
 def test_greedy_is_written_as_no_sampling(
     monkeypatch: pytest.MonkeyPatch, base_dir: Path, task: Path, tmp_path: Path
 ) -> None:

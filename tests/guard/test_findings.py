@@ -118,6 +118,7 @@ def test_emails_end_where_chinese_begins() -> None:
         assert found(text) == [], text
 
 
+@pytest.mark.slow
 def test_company_numbers_need_a_word_before_them() -> None:
     rng = Random(5)
     for _ in range(COUNT):

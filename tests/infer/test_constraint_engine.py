@@ -88,6 +88,7 @@ def check_random_schemas(model: LanguageModel, seeds: range) -> None:
     assert finished > len(asked) * 2 // 3
 
 
+@pytest.mark.slow
 def test_no_answer_fails_open(model: LanguageModel) -> None:
     check_random_schemas(model, range(12))
 
@@ -334,6 +335,7 @@ def test_a_dropped_space_at_the_beginning_is_reckoned_with(tmp_path: Path) -> No
     assert {sequence.text for sequence in spaced} == {" a", " b"}
 
 
+@pytest.mark.slow
 def test_the_verb_takes_each_form_as_a_flag(model: LanguageModel, tmp_path: Path) -> None:
     reference = model.reference
     (tmp_path / "s.json").write_text(json.dumps(PERSON), encoding="utf-8")

@@ -12,6 +12,7 @@ from mixed import MIXED, prompts, run
 from naive import naive_generate, naive_text
 
 import ingot
+from cases import first_fast
 from ingot import IngotError
 from ingot.adapt.load import LanguageModel, load
 from ingot.cli import main
@@ -57,7 +58,7 @@ def test_a_source_is_encoded_once(tiny_pair: Tiny, monkeypatch: pytest.MonkeyPat
     assert seen == [(2, 5)]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@first_fast("seed", range(3))
 def test_arrivals_and_cancellations_change_nobody_elses_tokens(tiny_pair: Tiny, seed: int) -> None:
     """Slots are used again by other sequences with shorter and longer sources."""
     model, chooser = tiny_pair("marian"), random.Random(seed)
@@ -85,7 +86,7 @@ def test_a_long_source_does_not_hold_up_the_others(tiny_pair: Tiny) -> None:
     assert {event.sequence for event in engine.step()} == {early, late}
 
 
-@pytest.mark.parametrize("family", ["t5", "bart"])
+@first_fast("family", ["t5", "bart"])
 def test_source_and_answer_have_a_window_each(tiny_pair: Tiny, family: str) -> None:
     model = tiny_pair(family)
     (source,) = prompts([model.max_length])
@@ -168,6 +169,7 @@ def test_what_is_not_followed_is_told(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_the_verb_reads_a_text_with_its_end(tiny_pair: Tiny, tmp_path: Path) -> None:
     """Alone and from a file, in text and in tokens."""
     model = tiny_pair()

@@ -8,6 +8,7 @@ import torch
 from mixed import MIXED, RARER, prompts, run
 from naive import naive_generate, naive_text
 
+from cases import first_fast
 from ingot import IngotError
 from ingot.adapt.load import LanguageModel
 from ingot.infer.blocks import BLOCK
@@ -39,7 +40,7 @@ def test_tokens_equal_the_naive_loop(tiny: Tiny, family: str, num_slots: int) ->
         assert sequence.text == naive_text(model, prompt, expected, [])
 
 
-@pytest.mark.parametrize("company", ["alone", "together", "guessed", "little memory"])
+@first_fast("company", ["alone", "together", "guessed", "little memory"])
 def test_samplers_that_remember_equal_the_naive_loop(tiny: Tiny, company: str) -> None:
     """Their state, worked out anew from the whole history at each token by the naive loop; also where tokens are
     guessed and checked together, and where texts have to wait and are read again."""
@@ -76,7 +77,7 @@ def test_padding_never_reaches_beyond_the_window(tiny: Tiny) -> None:
         assert sequence.tokens == naive_generate(model, prompt, sequence.sampling, 0)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@first_fast("seed", range(4))
 def test_arrivals_and_cancellations_change_nobody_elses_tokens(tiny: Tiny, seed: int) -> None:
     model, chooser = tiny(), random.Random(seed)
     expected = {
@@ -122,7 +123,7 @@ def test_one_token_a_sequence_and_step_and_events_join_to_the_text(tiny: Tiny) -
         assert [event.finish_reason for event in own] == [None] * (len(own) - 1) + [sequence.finish_reason]
 
 
-@pytest.mark.parametrize("most", [None, 1000])
+@first_fast("most", [None, 1000])
 def test_generation_ends_at_the_end_of_the_window(tiny: Tiny, most: int | None) -> None:
     model = tiny()
     for length in (1, 100, model.max_length - 1):
@@ -154,7 +155,7 @@ def text_and_tokens(model: LanguageModel) -> tuple[list[int], Sequence]:
     return prompt, generate(model, [prompt], Sampling(seed=5, temperature=1.2, max_tokens=60, ignore_eos=True))[0]
 
 
-@pytest.mark.parametrize("width", [1, 2, 5, 11])
+@first_fast("width", [1, 2, 5, 11])
 def test_nothing_of_a_stop_string_or_after_it_is_emitted(tiny: Tiny, width: int) -> None:
     model = tiny()
     prompt, whole = text_and_tokens(model)

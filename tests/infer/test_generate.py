@@ -9,6 +9,7 @@ import pytest
 from mixed import CONTROLS, PLAIN
 
 import ingot
+from cases import first_fast
 from ingot import IngotError
 from ingot.adapt.load import LanguageModel
 from ingot.cli import main
@@ -140,7 +141,7 @@ COMMON = [name for name in CONTROLS if name in CommonSampling.model_fields]
 RARE = [name for name in CONTROLS if name in RareSampling.model_fields]
 
 
-@pytest.mark.parametrize("name", [*COMMON, *RARE])
+@first_fast("name", [*COMMON, *RARE])
 def test_every_control_changes_the_outcome(path: str, name: str) -> None:
     beside, changed = CONTROLS[name]
     before, after = (

@@ -147,6 +147,7 @@ def test_a_target_is_read_by_the_decoder(tmp_path: Path, tokenizer: Path) -> Non
     assert report.numbers["tokens"] == 1 + len(Tokenizer.open(model).encode("dog"))
 
 
+@pytest.mark.slow
 def test_special_tokens_are_text_unless_asked_for(tmp_path: Path, tokenizer: Path) -> None:
     model = tiny.write_model(tmp_path / "model", tokenizer=tokenizer)
     plain = ingot.inspect(str(model), prompt="a<|im_end|>", out=tmp_path / "plain").numbers["tokens"]

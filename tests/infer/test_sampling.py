@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mixed import CONTROLS, PLAIN
 from reference_sampling import distribution
 
+from cases import first_fast
 from ingot import IngotError
 from ingot.adapt.load import LanguageModel
 from ingot.infer.controls import Controls, Request
@@ -97,7 +98,7 @@ def xtc_acts(probability: float) -> torch.Tensor:
     return torch.tensor([uniform(seed, len(ANSWER), XTC) < probability for seed in range(DRAWS)])
 
 
-@pytest.mark.parametrize("company", ["alone", "among strangers"])
+@first_fast("company", ["among strangers", "alone"])
 @pytest.mark.parametrize("name", CASES)
 def test_draws_follow_the_reference_distribution(name: str, company: str) -> None:
     """Chi-squared over the draws of 50,000 seeds, alone or in batches whose other rows have other parameters."""
@@ -217,8 +218,8 @@ def test_every_control_changes_the_answer(tiny: Callable[..., LanguageModel], fi
     assert [before[name] for name in names] != [after[name] for name in names]
 
 
-@pytest.mark.parametrize("size", [2000, 70_001])
-@pytest.mark.parametrize("threads", [1, 2])
+@first_fast("size", [2000, 70_001])
+@first_fast("threads", [1, 2])
 def test_neighbours_and_threads_change_nothing_bit_for_bit(size: int, threads: int) -> None:
     """Every row of a mixed batch equals the same request alone on one thread; the larger vocabulary is one that torch
     cuts into pieces."""

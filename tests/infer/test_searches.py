@@ -11,6 +11,7 @@ from mixed import prompts
 from naive_search import naive_beams, naive_contrastive
 from pydantic import ValidationError
 
+from cases import first_fast
 from ingot import IngotError
 from ingot.adapt.load import LanguageModel, load
 from ingot.infer.blocks import BLOCK, blocks_for
@@ -89,7 +90,7 @@ def test_contrastive_search_is_its_formula(tiny: Tiny, tiny_pair: Tiny, family: 
     assert sum(own[0].sequence.tokens != other.tokens for own, other in zip(found, greedy, strict=True)) >= 3
 
 
-@pytest.mark.parametrize("family", ["llama", "t5"])
+@first_fast("family", ["llama", "t5"])
 def test_searches_that_look_at_one_thing_are_greedy(tiny: Tiny, tiny_pair: Tiny, family: str) -> None:
     model = tiny_pair(family) if family == "t5" else tiny(family)
     own = {"max_tokens": 15, "repetition_penalty": 1.3, "logit_bias": {11: 1.5}, "min_tokens": 4}
@@ -119,6 +120,7 @@ def test_prompts_together_alone_in_parts_and_with_little_memory_are_the_same(tin
         assert together == [tokens(search(model, [prompt], options, own))[0] for prompt in many]
 
 
+@pytest.mark.slow
 def test_four_beams_of_a_long_prompt_hold_little_more_than_one(tiny: Tiny) -> None:
     """Measured in blocks: what is common lies there once, and nothing is left when all is done."""
     model, own = tiny("llama", length=1024), Sampling(max_tokens=64, ignore_eos=True)

@@ -11,6 +11,7 @@ import torch
 from mixed import MIXED, prompts, run
 from naive import naive_generate
 
+from cases import first_fast
 from ingot import IngotError
 from ingot.adapt.load import LanguageModel
 from ingot.infer.blocks import BLOCK
@@ -48,7 +49,7 @@ def shared_prompts() -> list[list[int]]:
     return [common + prompts([length], seed=length)[0] for length in (1, 5, 5, 14, 30, 30, 40, 2)]
 
 
-@pytest.mark.parametrize("family", ["llama", "mistral", "gpt2", "bloom", "gemma3"])
+@first_fast("family", ["llama", "mistral", "gpt2", "bloom", "gemma3"])
 def test_a_cache_hit_gives_the_same_tokens(tiny: Tiny, family: str) -> None:
     """Within a batch, in a later one, and after a text that was itself an answer."""
     model, asked = tiny(family), shared_prompts()
@@ -100,8 +101,8 @@ def test_one_other_token_is_another_text(tiny: Tiny) -> None:
     assert sequence.num_hit == 32
 
 
-@pytest.mark.parametrize("kind", ["decoder", "encoder-decoder", "prefix"])
-@pytest.mark.parametrize("blocks", [9, 12, 20])
+@first_fast("kind", ["decoder", "encoder-decoder", "prefix"])
+@first_fast("blocks", [9, 12, 20])
 def test_too_little_memory_makes_wait_and_read_again_but_changes_no_token(
     tiny: Tiny, tiny_pair: Tiny, tiny_prefix: Tiny, kind: str, blocks: int
 ) -> None:
@@ -123,7 +124,7 @@ def test_too_little_memory_makes_wait_and_read_again_but_changes_no_token(
         assert engine.counters.preempted > 0
 
 
-@pytest.mark.parametrize("seed", range(6))
+@first_fast("seed", range(6))
 def test_sharing_and_waiting_under_any_order_of_arrival(tiny: Tiny, seed: int) -> None:
     model, chooser = tiny(), random.Random(seed)
     asked = shared_prompts()
@@ -178,8 +179,8 @@ SPECULATIONS = {
 }
 
 
-@pytest.mark.parametrize("family", ["llama", "mistral", "gpt2"])
-@pytest.mark.parametrize("kind", [*SPECULATIONS, "draft", "same"])
+@first_fast("family", ["llama", "mistral", "gpt2"])
+@first_fast("kind", [*SPECULATIONS, "draft", "same"])
 def test_guessing_changes_no_token_of_any_sampler(tiny: Tiny, family: str, kind: str) -> None:
     model, asked = tiny(family), [prompt * 2 for prompt in prompts([1, 2, 5, 17, 30, 3, 40, 8])]
     path = tiny(family, seed=0 if kind == "same" else 1).model_dir.path

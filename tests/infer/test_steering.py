@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from scipy.spatial.distance import jensenshannon
 from scipy.special import log_softmax, softmax
 
+from cases import first_fast
 from ingot import IngotError
 from ingot.adapt.load import LanguageModel
 from ingot.infer.blocks import BLOCK
@@ -82,8 +83,8 @@ def steer(own: Sampling, **more: object) -> Sampling:
     return Sampling(**(own.model_dump(exclude_unset=True) | more))
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
-@pytest.mark.parametrize("wanted", ["low", "high", [0, 1]])
+@first_fast("family", ["llama", "gpt2", "gemma2"])
+@first_fast("wanted", ["low", "high", [0, 1]])
 def test_dola_is_its_definition_with_any_sampler(tiny: Tiny, family: str, wanted: str | list[int]) -> None:
     """Rows with and without it, in one batch, read in parts."""
     model, asked = tiny(family), prompts()
@@ -102,6 +103,7 @@ def test_dola_is_its_definition_with_any_sampler(tiny: Tiny, family: str, wanted
     assert sum(sequence.tokens != tokens for sequence, tokens in zip(found, plain, strict=True)) >= 4
 
 
+@pytest.mark.slow
 def test_dola_with_guesses_little_memory_and_streamed_is_the_same(tiny: Tiny) -> None:
     model, asked = tiny(), [prompt * 2 for prompt in prompts([1, 2, 5, 17, 30, 3, 40, 8])]
     controls = [steer(own, dola_layers="low") for own in MIXED]
@@ -140,18 +142,19 @@ def guided(own: Sampling, number: int) -> Sampling:
     return steer(own, guidance_scale=(0.0, 1.5, 3.0)[number % 3], **negative)
 
 
-@pytest.mark.parametrize("family", ["llama", "mistral", "gpt2"])
+@first_fast("family", ["llama", "mistral", "gpt2"])
 def test_guidance_is_its_definition_with_any_sampler(tiny: Tiny, family: str) -> None:
     model, asked = tiny(family), prompts()
     check_guidance(model, asked, Engine(model, num_slots=5, prefill_tokens=16))
 
 
-@pytest.mark.parametrize("kind", ["t5", "bart", "prefix"])
+@first_fast("kind", ["t5", "bart", "prefix"])
 def test_guidance_of_what_reads_both_ways(tiny_pair: Tiny, tiny_prefix: Tiny, kind: str) -> None:
     model = tiny_prefix() if kind == "prefix" else tiny_pair(kind)
     check_guidance(model, prompts([1, 2, 5, 17, 40, 3, 70, 8]), Engine(model, num_slots=4, prefill_tokens=16))
 
 
+@pytest.mark.slow
 def test_guided_texts_share_give_way_and_go_together(tiny: Tiny) -> None:
     model, asked = tiny(), prompts([1, 2, 5, 17, 40, 3, 50, 8])
     little, two, roomy = engines = (

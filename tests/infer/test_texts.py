@@ -131,6 +131,7 @@ def test_forced_words_come_whole_where_a_text_loses_its_first_space(
         generate(spaced, [[start]], Sampling(max_tokens=needed - 1, force_words=words))
 
 
+@pytest.mark.slow
 def test_words_written_by_tokens_that_are_single_bytes(spaced: LanguageModel) -> None:
     """Chinese that the tokenizer has no token for. Whichever byte comes first, the last one is forbidden; where a byte
     that is no character stands beside the word, its decoder shows neither, and the answer says so."""
@@ -150,6 +151,7 @@ def test_words_written_by_tokens_that_are_single_bytes(spaced: LanguageModel) ->
         assert sequence.error is None or sequence.error.code == "force-words-not-met"
 
 
+@pytest.mark.slow
 def test_forced_words_keep_stop_strings_and_stop_tokens_away_until_they_have_come(tiny: Tiny) -> None:
     model = tiny()
     end = model.tokenizer.encode("a")[0]

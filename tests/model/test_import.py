@@ -118,6 +118,7 @@ WORDS = st.lists(
 ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 
+@pytest.mark.slow
 @given(text=STORY | WORDS.map("".join) | ANY)
 @settings(max_examples=400, deadline=None)
 def test_ids_are_those_of_llama2c(both: tuple[Pieces, Tokenizer], text: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from ingot.core.cache import cache_directory, is_ours
 from ingot.core.errors import IngotError
@@ -53,6 +54,19 @@ def test_named_by_what_it_is_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("CXX", f"{tmp_path / 'c++'} -m64")
     assert len({path, flags, version, build.library_path()}) == 4
     assert [file.suffix for file in path.parent.iterdir()] == [".so"] * 4
+
+
+def test_openmp_is_torchs_and_not_another_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was imported before: torch's own, else the machine's, and one of other packages last."""
+    own, system = str(Path(torch.__file__).parent), "/usr/lib/libgomp.so.1"
+    others = ["/a/scikit_learn.libs/libgomp-e9.so.1.0.0", "/a/sentencepiece.libs/libgomp-6a.so.1.0.0"]
+    monkeypatch.setattr(build, "MAPS", str(tmp_path / "maps"))
+    for torchs in (f"{own}/lib/libgomp.so.1", f"{own}.libs/libgomp-24.so.1.0.0", system):
+        lines = [f"7f00-7f01 r-xp 00000000 08:01 5                          {path}" for path in (*others, torchs)]
+        (tmp_path / "maps").write_text("\n".join([*lines, "7f02-7f03 rw-p 00000000 00:00 0"]))
+        assert build._openmp() == [torchs]
+    (tmp_path / "maps").write_text(lines[0])
+    assert build._openmp() == others[:1]
 
 
 @pytest.mark.parametrize(

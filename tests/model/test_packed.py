@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from cases import first_fast
 from ingot.core.errors import IngotError
 from ingot.model.kernels import library
 from ingot.model.kernels.library import Kernels
@@ -133,7 +134,7 @@ def test_activations_in_codes(group: int, kernels: Kernels) -> None:
     assert torch.equal(q[finite].sum(-1).int(), sums[finite])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@first_fast("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("bits", "group"), SCHEMES)
 @pytest.mark.parametrize(("rows", "columns"), SHAPES)
 def test_products(

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cases import first_fast
 from ingot.adapt.load import LanguageModel, load
 from ingot.compress.quantize_verb import quantize
 from ingot.core.errors import IngotError
@@ -58,7 +59,7 @@ def distance(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
 
 
-@pytest.mark.parametrize("weights", ["int8", "int4"])
+@first_fast("weights", ["int8", "int4"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_families(name: str, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_model(tmp_path / name, FAMILIES[name])
@@ -102,7 +103,7 @@ def test_a_tied_embedding_stays_as_it_is_stored(weights: str, tmp_path: Path) ->
     assert load(path, dtype=torch.bfloat16, weights=weights).decoder.dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize(("bits", "group"), [(4, 32), (8, None), (8, 32), (4, 64)])
+@first_fast(("bits", "group"), [(4, 32), (8, None), (8, 32), (4, 64)])
 def test_stored_codes_run_as_they_are(bits: int, group: int | None, tmp_path: Path) -> None:
     if library.kernels() is None:
         pytest.skip("auto then runs dense")
@@ -124,6 +125,7 @@ def test_stored_codes_run_as_they_are(bits: int, group: int | None, tmp_path: Pa
     assert other.network.get_submodule(name).packed.bits == 12 - bits  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_auto_is_dense_without_codes_or_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_model(tmp_path / "a", LLAMA)
     assert load(path, weights="auto").weights == load(path).weights == "dense"
@@ -133,6 +135,7 @@ def test_auto_is_dense_without_codes_or_kernels(tmp_path: Path, monkeypatch: pyt
     assert load(made.path, weights="int8").weights.startswith("int8")
 
 
+@pytest.mark.slow
 def test_codes_in_odd_groups_stay_dense(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write_model(tmp_path / "a", LLAMA)
     made = quantize(model=str(path), out=tmp_path / "q", bits=4, group_size=16)
@@ -143,6 +146,7 @@ def test_codes_in_odd_groups_stay_dense(tmp_path: Path, caplog: pytest.LogCaptur
     assert distance(logits(model, ""), logits(load(made.path), "")) < 0.5
 
 
+@pytest.mark.slow
 def test_int4_packs_what_is_ignored_too(tmp_path: Path) -> None:
     """A directory that keeps some layers dense: auto leaves them so, int4 does not."""
     path = write_model(tmp_path / "a", LLAMA)

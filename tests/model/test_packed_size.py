@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cases import first_fast
 from ingot.adapt.load import load
 from ingot.compress.quantize_verb import quantize
 from ingot.core.errors import IngotError
@@ -39,7 +40,7 @@ def really_held(path: Path, weights: str) -> tuple[int, int]:
             sum(rest.values()))  # fmt: skip
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@first_fast("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("weights", ["int8", "int4"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_packed_model_holds_what_was_planned(name: str, weights: str, dtype: torch.dtype, tmp_path: Path) -> None:
@@ -51,7 +52,7 @@ def test_a_packed_model_holds_what_was_planned(name: str, weights: str, dtype: t
     assert found.mapped == 0  # nothing is so large that it is mapped
 
 
-@pytest.mark.parametrize(("bits", "group"), [(4, 32), (8, None), (4, 64), (8, 48)])
+@first_fast(("bits", "group"), [(4, 32), (8, None), (4, 64), (8, 48)])
 def test_a_directory_of_codes_is_planned_as_it_runs(bits: int, group: int | None, tmp_path: Path) -> None:
     if library.kernels() is None:
         pytest.skip("auto then runs dense")

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import ingot
+from cases import first_fast
 from ingot.adapt.load import LanguageModel, load
 from ingot.core.errors import IngotError
 from ingot.core.model_dir import ModelDir
@@ -203,7 +204,7 @@ def test_weights_stored_in_another_type(tmp_path: Path, monkeypatch: pytest.Monk
     assert torch.equal(found.logits(IDS), load(path).logits(IDS))
 
 
-@pytest.mark.parametrize("bits", [8, 4])
+@first_fast("bits", [8, 4])
 def test_quantised_directories_are_decoded_a_layer_at_a_time(
     bits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

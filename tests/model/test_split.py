@@ -80,6 +80,7 @@ def test_slices_of_any_type(dtype: torch.dtype, tmp_path: Path) -> None:
     assert torch.equal(joined, load(path).network.state_dict()[name])
 
 
+@pytest.mark.slow
 def test_slices_of_quantised_weights(tmp_path: Path) -> None:
     path = write_model(tmp_path / "m", LLAMA, tokenizer=write_tokenizer(tmp_path / "t"))
     ingot.quantize(str(path), out=tmp_path / "q", bits=4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from ingot.guard.policy import Policy
 from ingot.serve.gate import Keys
 from ingot.text.tokenizer import Tokenizer
 
-anthropic = pytest.importorskip("anthropic")
+anthropic = partial(pytest.importorskip, "anthropic")  # when a test first asks
 pytestmark = pytest.mark.peers
 
 SCRIPT = "the cat 天空 sat"
@@ -30,7 +31,7 @@ def server(tokenizer: Tokenizer) -> Iterator[Running]:
 
 
 def client_of(server: Running, key: str = "sk-test") -> Any:
-    return anthropic.Anthropic(base_url=server.url, api_key=key, max_retries=0)
+    return anthropic().Anthropic(base_url=server.url, api_key=key, max_retries=0)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def test_streams(client: Any) -> None:
 
 def test_the_asynchronous_client(server: Running) -> None:
     async def ask() -> str:
-        asynchronous = anthropic.AsyncAnthropic(base_url=server.url, auth_token="sk-test", max_retries=0)
+        asynchronous = anthropic().AsyncAnthropic(base_url=server.url, auth_token="sk-test", max_retries=0)
         async with asynchronous as found, found.messages.stream(**ASKED) as stream:
             return str(await stream.get_final_text())
 
@@ -139,14 +140,14 @@ def test_count_tokens(client: Any, caller: tuple[Any, ScriptedEngine]) -> None:
 
 def test_classes_of_errors(client: Any, server: Running) -> None:
     cases: list[tuple[Any, dict[str, Any], str, str]] = [
-        (anthropic.NotFoundError, {"model": "other"}, "not_found_error", "model_not_found"),
-        (anthropic.BadRequestError, {"extra_body": {"temperature": 9}}, "invalid_request_error", "invalid_value"),
-        (anthropic.BadRequestError, {"thinking": {"type": "enabled", "budget_tokens": 1024}}, "invalid_request_error",
+        (anthropic().NotFoundError, {"model": "other"}, "not_found_error", "model_not_found"),
+        (anthropic().BadRequestError, {"extra_body": {"temperature": 9}}, "invalid_request_error", "invalid_value"),
+        (anthropic().BadRequestError, {"thinking": {"type": "enabled", "budget_tokens": 1024}}, "invalid_request_error",
          "unsupported_parameter"),
-        (anthropic.BadRequestError, {"tools": [TOOL]}, "invalid_request_error", "invalid_value"),
-        (anthropic.BadRequestError, {"max_tokens": 10_000}, "invalid_request_error", "context_length_exceeded"),
-        (anthropic.BadRequestError, {"extra_body": {"topk": 3}}, "invalid_request_error", "unknown_parameter"),
-        (anthropic.BadRequestError, {"system": "4111 1111 1111 1111"}, "invalid_request_error", "content_filter"),
+        (anthropic().BadRequestError, {"tools": [TOOL]}, "invalid_request_error", "invalid_value"),
+        (anthropic().BadRequestError, {"max_tokens": 10_000}, "invalid_request_error", "context_length_exceeded"),
+        (anthropic().BadRequestError, {"extra_body": {"topk": 3}}, "invalid_request_error", "unknown_parameter"),
+        (anthropic().BadRequestError, {"system": "4111 1111 1111 1111"}, "invalid_request_error", "content_filter"),
     ]  # fmt: skip
     for kind, body, named, code in cases:
         for stream in (True, False):
@@ -155,9 +156,9 @@ def test_classes_of_errors(client: Any, server: Running) -> None:
             error = refused.value.body["error"]
             assert (error["type"], error["details"]["error_code"]) == (named, code)
             assert refused.value.response.headers["request-id"].startswith("req-")
-    with client_of(server, "sk-wrong") as stranger, pytest.raises(anthropic.AuthenticationError):
+    with client_of(server, "sk-wrong") as stranger, pytest.raises(anthropic().AuthenticationError):
         stranger.messages.create(**ASKED)
-    with pytest.raises(anthropic.NotFoundError):
+    with pytest.raises(anthropic().NotFoundError):
         client.messages.count_tokens(model="other", messages=HELLO)
 
 
@@ -167,13 +168,13 @@ def test_overload_and_an_error_inside_a_stream(tokenizer: Tokenizer) -> None:
         engine.allow(2)
         stream = client.messages.create(**ASKED, stream=True)
         assert next(stream).type == "message_start"
-        with pytest.raises(anthropic.RateLimitError) as refused:
+        with pytest.raises(anthropic().RateLimitError) as refused:
             client.messages.create(**ASKED)
         assert refused.value.response.headers["retry-after"] == "1"
         until(lambda: len(engine.running[0].tokens) == 2)
         engine.fail_next = 1
         engine.allow(1)
-        with pytest.raises(anthropic.APIStatusError) as failed:
+        with pytest.raises(anthropic().APIStatusError) as failed:
             list(stream)
         assert failed.value.body["error"]["type"] == "api_error"
         assert failed.value.body["error"]["details"]["error_code"] == "engine_failed"

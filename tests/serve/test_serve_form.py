@@ -136,6 +136,7 @@ def test_deep_and_huge_schemas_are_refused_soon(server: Running) -> None:
         assert reply.status_code in (400, 413)
 
 
+@pytest.mark.slow
 def test_a_call_that_must_come_comes(server: Running) -> None:
     for seed in range(3):
         (choice,) = server.chat(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ingot.guard.policy import Policy
 from ingot.serve.gate import Keys
 from ingot.text.tokenizer import Tokenizer
 
-openai = pytest.importorskip("openai")
+openai = partial(pytest.importorskip, "openai")  # when a test first asks
 pytestmark = pytest.mark.peers
 
 SCRIPT = "the cat 天空 sat"
@@ -31,7 +32,7 @@ def server(tokenizer: Tokenizer) -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def client(server: Running) -> Iterator[Any]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="sk-test", max_retries=0) as found:
+    with openai().OpenAI(base_url=f"{server.url}/v1", api_key="sk-test", max_retries=0) as found:
         yield found
 
 
@@ -85,7 +86,7 @@ def caller(qwen: Tokenizer) -> Iterator[Any]:
     """A client of a server whose model calls the same tool twice."""
     with (
         running(ScriptedEngine(qwen, LOOKED * 2), qwen, max_length=4000) as server,
-        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as found,
+        openai().OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as found,
     ):
         yield found
 
@@ -138,7 +139,7 @@ def test_embeddings(client: Any) -> None:
         assert [item.embedding for item in answer.data] == [item.embedding for item in plain.data]
         assert len(answer.data) == (1 if isinstance(given, str) else len(given))
         assert answer.usage.prompt_tokens == answer.usage.total_tokens > 0
-    with pytest.raises(openai.BadRequestError) as refused:
+    with pytest.raises(openai().BadRequestError) as refused:
         client.embeddings.create(model="tiny", input="x", dimensions=3)
     assert refused.value.param == "dimensions"
 
@@ -146,22 +147,22 @@ def test_embeddings(client: Any) -> None:
 def test_models(client: Any) -> None:
     assert [model.id for model in client.models.list()] == ["tiny"]
     assert client.models.retrieve("tiny").owned_by == "ingot"
-    with pytest.raises(openai.NotFoundError):
+    with pytest.raises(openai().NotFoundError):
         client.models.retrieve("other")
 
 
 def test_classes_of_errors(client: Any, server: Running) -> None:
     create = client.chat.completions.create
     cases: list[tuple[Any, dict[str, Any], str, str | None]] = [
-        (openai.NotFoundError, {"model": "other"}, "model_not_found", "model"),
-        (openai.BadRequestError, {"temperature": 9}, "invalid_value", "temperature"),
-        (openai.BadRequestError, {"reasoning_effort": "high"}, "unsupported_parameter", "reasoning_effort"),
-        (openai.BadRequestError, {"tools": [TOOL]}, "invalid_value", "tools"),
-        (openai.BadRequestError, {"tools": [TOOL], "tool_choice": "required"}, "invalid_value", "tools"),
-        (openai.BadRequestError, {"max_tokens": 10_000}, "context_length_exceeded", "messages"),
-        (openai.BadRequestError, {"extra_body": {"topk": 3}}, "unknown_parameter", "topk"),
+        (openai().NotFoundError, {"model": "other"}, "model_not_found", "model"),
+        (openai().BadRequestError, {"temperature": 9}, "invalid_value", "temperature"),
+        (openai().BadRequestError, {"reasoning_effort": "high"}, "unsupported_parameter", "reasoning_effort"),
+        (openai().BadRequestError, {"tools": [TOOL]}, "invalid_value", "tools"),
+        (openai().BadRequestError, {"tools": [TOOL], "tool_choice": "required"}, "invalid_value", "tools"),
+        (openai().BadRequestError, {"max_tokens": 10_000}, "context_length_exceeded", "messages"),
+        (openai().BadRequestError, {"extra_body": {"topk": 3}}, "unknown_parameter", "topk"),
         (
-            openai.BadRequestError,
+            openai().BadRequestError,
             {"messages": [{"role": "user", "content": "4111 1111 1111 1111"}]},
             "content_filter",
             "messages",
@@ -172,24 +173,24 @@ def test_classes_of_errors(client: Any, server: Running) -> None:
             with pytest.raises(kind) as refused:
                 create(**{"model": "tiny", "messages": HELLO, "stream": stream, **body})
             assert (refused.value.code, refused.value.param) == (code, param)
-    with pytest.raises(openai.AuthenticationError):
+    with pytest.raises(openai().AuthenticationError):
         client.with_options(api_key="sk-wrong").models.list()
 
 
 def test_overload_and_an_error_inside_a_stream(tokenizer: Tokenizer) -> None:
     engine = ScriptedEngine(tokenizer, SCRIPT, paced=True)
     with running(engine, tokenizer, slots=1, waiting=0) as server:
-        client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+        client = openai().OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
         engine.allow(2)
         stream = client.chat.completions.create(model="tiny", messages=HELLO, stream=True)
         assert next(stream).choices[0].delta.role == "assistant"
-        with pytest.raises(openai.RateLimitError) as refused:
+        with pytest.raises(openai().RateLimitError) as refused:
             client.chat.completions.create(model="tiny", messages=HELLO)
         assert refused.value.response.headers["retry-after"] == "1"
         until(lambda: len(engine.running[0].tokens) == 2)
         engine.fail_next = 1
         engine.allow(1)
-        with pytest.raises(openai.APIError) as failed:
+        with pytest.raises(openai().APIError) as failed:
             list(stream)
         assert failed.value.code == "engine_failed"
         client.close()
@@ -198,7 +199,7 @@ def test_overload_and_an_error_inside_a_stream(tokenizer: Tokenizer) -> None:
 def test_leaving_a_stream_cancels_it(tokenizer: Tokenizer, tmp_path: Path) -> None:
     engine = ScriptedEngine(tokenizer, SCRIPT * 50, paced=True)
     with running(engine, tokenizer) as server:
-        with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        with openai().OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
             engine.allow(3)
             with client.chat.completions.create(model="tiny", messages=HELLO, stream=True) as stream:
                 next(stream)

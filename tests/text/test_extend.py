@@ -65,6 +65,7 @@ def test_the_new_text_is_shorter_and_comes_back(extended: tuple[Tokenizer, Token
         assert new.decode(new.encode(text)) == text
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(text=st.one_of(st.text(max_size=40), st.text("天空是藍色的草地綠臺北南 a，\u3400𠮷", max_size=30)))
 def test_text_changes_by_new_tokens_for_neighbours_only(
@@ -79,6 +80,7 @@ def test_text_changes_by_new_tokens_for_neighbours_only(
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(text=st.one_of(st.text(max_size=40), st.sampled_from(OTHERS), st.text("“”、。々あアÄ½łå", max_size=20)))
 def test_text_without_the_script_keeps_its_ids(extended: tuple[Tokenizer, Tokenizer, Extension], text: str) -> None:
@@ -87,6 +89,7 @@ def test_text_without_the_script_keeps_its_ids(extended: tuple[Tokenizer, Tokeni
         assert new.encode(text) == old.encode(text)
 
 
+@pytest.mark.slow
 def test_no_other_character_changes(extended: tuple[Tokenizer, Tokenizer, Extension]) -> None:
     old, new, _ = extended
     every = " ".join(chr(point) for point in range(0x80, 0x20000) if not 0xD800 <= point < 0xE000)

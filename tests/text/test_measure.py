@@ -79,6 +79,7 @@ def test_counts_equal_a_slow_recount(byte_level: Tokenizer, text: str) -> None:
     assert found.uses.sum() == len(byte_level.encode(text))
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(text=st.text(max_size=60))
 def test_split_characters_are_those_with_a_border_inside(byte_level: Tokenizer, text: str) -> None:

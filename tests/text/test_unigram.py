@@ -138,6 +138,7 @@ def _best_length(word: bytes, scores: dict[bytes, float]) -> int:
     return best[-1][1]
 
 
+@pytest.mark.slow
 def test_as_few_tokens_as_sentencepiece(real_data: Path) -> None:
     """At the same size of vocabulary, on the text learnt from: at most one per cent more."""
     import io

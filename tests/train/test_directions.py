@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import ingot
+from cases import first_fast
 from ingot.adapt.load import load
 from ingot.core.errors import IngotError
 from ingot.core.model_dir import ModelDir
@@ -49,7 +50,7 @@ def config_of(found: ModelDir) -> dict[str, Any]:
     return json.loads((found.path / "config.json").read_text())
 
 
-@pytest.mark.parametrize("case", CASES)
+@first_fast("case", CASES)
 def test_pretraining_writes_down_what_was_learnt(case: str, folder: Path, tmp_path: Path) -> None:
     options, both_ways = CASES[case]
     options = {"family": "llama"} | options
@@ -71,8 +72,8 @@ def test_tuning_otherwise_is_refused_by_name(folder: Path, tmp_path: Path) -> No
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("base", ["causal", "both"])
-@pytest.mark.parametrize("method", ["full", "lora"])
+@first_fast("base", ["causal", "both"])
+@first_fast("method", ["full", "lora"])
 def test_tuning_by_prefixes_makes_and_keeps_the_mark(base: str, method: str, folder: Path, tmp_path: Path) -> None:
     """An adapter, which has no config of a model, carries it in its hallmark to wherever it is put on its base."""
     tuned = ingot.tune(str(folder / base), data=folder / "chat.jsonl", out=tmp_path / "t", method=method, **ANSWER,
@@ -93,6 +94,7 @@ def test_tuning_by_prefixes_makes_and_keeps_the_mark(base: str, method: str, fol
         assert error.value.code == "reads-both-ways"
 
 
+@pytest.mark.slow
 def test_adapters_made_of_adapters_keep_the_mark_and_take_it_out(folder: Path, tmp_path: Path) -> None:
     base, chats = str(folder / "causal"), folder / "chat.jsonl"
     both = ingot.tune(base, data=chats, out=tmp_path / "both", **ANSWER, **QUICK).path
@@ -107,6 +109,7 @@ def test_adapters_made_of_adapters_keep_the_mark_and_take_it_out(folder: Path, t
     assert (load(merged.path).config.prefix_lm, load(again.path).config.prefix_lm) == (True, False)
 
 
+@pytest.mark.slow
 def test_what_is_made_of_a_model_reads_as_it_does(folder: Path, tmp_path: Path) -> None:
     both = str(folder / "both")
     made = [
@@ -131,6 +134,7 @@ def test_transformers_opens_it_and_keeps_the_key(folder: Path, tmp_path: Path) -
     assert (peer(ids).logits - load(folder / "both").logits(ids)).abs().max() < 1e-4
 
 
+@pytest.mark.slow
 def test_an_encoder_decoder_is_tuned_from_its_own_start(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

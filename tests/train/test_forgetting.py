@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import ingot
+from cases import first_fast
 from ingot.adapt.load import load
 from ingot.core.errors import IngotError
 from ingot.core.model_dir import ModelDir
@@ -62,7 +63,7 @@ def naive_bits(reference: str, texts: list[str]) -> list[float]:
     return [-float(token_logprobs(model, row).sum()) / math.log(2) for row in rows]
 
 
-@pytest.mark.parametrize("method", ["lora", "prefix", "prompt", "full"])
+@first_fast("method", ["lora", "prefix", "prompt", "full"])
 def test_before_is_the_model_that_came_and_after_the_one_written(method: str, root: Path, tmp_path: Path) -> None:
     """Against token by token likelihoods of the directories themselves, and the error against a naive one."""
     given = {"method": method, "lr": 0.05, "forgetting": {"general": str(root / "general.txt")}}
@@ -120,6 +121,7 @@ def test_large_models_read_less(root: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert sum(lengths[:-1]) < 500 <= sum(lengths)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few")
 def test_report_line_and_off(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture,
                              monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
@@ -149,7 +151,7 @@ def test_report_line_and_off(root: Path, tmp_path: Path, caplog: pytest.LogCaptu
 
 
 @pytest.mark.usefixtures("few")
-@pytest.mark.parametrize(("config", "objective"), [(BERT, "masked-lm"), (T5, "span-corruption")])
+@first_fast(("config", "objective"), [(BERT, "masked-lm"), (T5, "span-corruption")])
 def test_other_kinds_are_measured_by_their_objective(config: dict[str, Any], objective: str, root: Path,
                                                      tmp_path: Path) -> None:  # fmt: skip
     tokenizer = (
@@ -169,6 +171,7 @@ def test_other_kinds_are_measured_by_their_objective(config: dict[str, Any], obj
     assert table.rows[0][0] == f"nats a target ({objective})"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few")
 def test_a_resumed_run_does_not_measure_before_again(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

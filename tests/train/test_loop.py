@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from cases import first_fast
 from ingot.core.errors import IngotError
 from ingot.data.pack import Rows, pack_documents
 from ingot.model.decoder import Decoder
@@ -75,7 +76,7 @@ def test_micro_batches_add_up_to_one_batch(tmp_path: Path) -> None:
         assert (whole - parted).norm() <= 1e-6 * max(1.0, float(whole.norm()))
 
 
-@pytest.mark.parametrize("stop", [1, 5, 11])
+@first_fast("stop", [1, 5, 11])
 def test_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,6 +103,7 @@ def test_what_is_offloaded_lies_in_files_that_have_no_name(tmp_path: Path) -> No
     assert {path.name for path in run.place.path.iterdir()} == {"metrics.jsonl", "run.json", f"step-{STEPS:09d}"}
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_offloaded_or_not(tmp_path: Path) -> None:
     for before, after in (("none", "optimizer"), ("layers", "none")):
         folder = tmp_path / before

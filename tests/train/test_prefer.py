@@ -12,6 +12,7 @@ import torch
 from preferring import LOOP, labelled, logprob, make_base, preferred, records, rendered, write
 
 import ingot
+from cases import first_fast
 from ingot.adapt.load import load
 from ingot.core.errors import IngotError
 from ingot.core.model_dir import ModelDir
@@ -59,7 +60,7 @@ def test_dpo_begins_at_ln_2_and_a_margin_of_0(method: str, base: Path, tmp_path:
     assert all(proof.difference == 0 for proof in model.hallmark.step.proof)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@first_fast("loss", LOSSES)
 def test_what_a_run_leaves_behind(loss: str, base: Path, tmp_path: Path) -> None:
     model = preferred(base, tmp_path / "m", labelled() if loss == "kto" else None, loss=loss, pairs={"heldout": 0.3})
     numbers = model.hallmark.step.numbers
@@ -73,6 +74,7 @@ def test_what_a_run_leaves_behind(loss: str, base: Path, tmp_path: Path) -> None
     assert not Place.beside(tmp_path / "m").path.exists()
 
 
+@pytest.mark.slow
 def test_the_margin_of_the_log_is_that_of_the_model_written(base: Path, tmp_path: Path) -> None:
     model = preferred(base, tmp_path / "m", pairs={"heldout": 0.3}, max_steps=6)
     before, after = load(base), load(f"{base}+{model.path}")
@@ -85,6 +87,7 @@ def test_the_margin_of_the_log_is_that_of_the_model_written(base: Path, tmp_path
     assert numbers["heldout_margin_after"] > 0.01
 
 
+@pytest.mark.slow
 def test_pairs_are_labelled_answers_to_kto(base: Path, tmp_path: Path) -> None:
     lines = records()
     split = [{"prompt": one["prompt"], "completion": one[key], "label": key == "chosen", "licence": "MIT"}
@@ -97,7 +100,7 @@ def test_pairs_are_labelled_answers_to_kto(base: Path, tmp_path: Path) -> None:
     assert models[0].hallmark.step.numbers["corpus_documents"] == 24
 
 
-@pytest.mark.parametrize("loss", ["dpo", "kto"])
+@first_fast("loss", ["dpo", "kto"])
 def test_parts_of_a_batch_are_the_batch(loss: str, base: Path, tmp_path: Path) -> None:
     runs = [steps(preferred(base, tmp_path / f"m{parts}", loss=loss, max_steps=4, batch_tokens=1024,
                             loop=LOOP | {"micro_batches": parts})) for parts in (1, 3)]  # fmt: skip
@@ -228,12 +231,14 @@ def test_models_that_write_no_answers_this_way_are_refused(base: Path, tmp_path:
     assert caught.value.code == "prefer-both-ways"
 
 
+@pytest.mark.slow
 def test_wrong_and_long_records_are_left_out_on_request(base: Path, tmp_path: Path) -> None:
     lines = [*records(), EQUAL, LONG]
     left = preferred(base, tmp_path / "a", lines, pairs={"skip_bad": True, "skip_long": True})
     assert weights(left) == weights(preferred(base, tmp_path / "b"))
 
 
+@pytest.mark.slow
 def test_the_flags_go_by_their_own_names(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from ingot import cli
 

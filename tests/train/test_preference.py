@@ -11,6 +11,7 @@ import pytest
 import torch
 from preferring import labelled, logprob, make_base, records, rendered, write
 
+from cases import first_fast
 from ingot.adapt.load import LanguageModel, load
 from ingot.core.errors import IngotError
 from ingot.data.objectives.lesson import Lesson
@@ -90,7 +91,7 @@ def test_packed_log_probabilities_are_those_of_answers_alone(family: str, tmp_pa
     assert sorted(sizes) == sorted(tuple(sum(text.mask) for text in pair) for pair in texts)
 
 
-@pytest.mark.parametrize("loss", [name for name in LOSSES if name != "kto"])
+@first_fast("loss", [name for name in LOSSES if name != "kto"])
 def test_a_packed_batch_is_its_pairs_one_at_a_time(loss: Any, model: LanguageModel, tmp_path: Path) -> None:
     preferences = packed(model, tmp_path / "p")
     texts = rendered(tmp_path / "p" / "data.jsonl", model.tokenizer)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import ingot
+from cases import first_fast
 from ingot.adapt.files import write_adapter
 from ingot.adapt.load import LanguageModel, load
 from ingot.adapt.lora import low_rank
@@ -60,7 +61,7 @@ def logits(model: LanguageModel) -> Tensor:
     return model.logits(IDS)
 
 
-@pytest.mark.parametrize("base", ["llama", "gpt2"])
+@first_fast("base", ["llama", "gpt2"])
 def test_the_adapter_is_of_its_base_in_four_bits(
     folder: Path, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +93,7 @@ def test_the_adapter_is_of_its_base_in_four_bits(
     assert parameters == sum(parameter.numel() for parameter in load(folder / base).network.parameters())
 
 
+@pytest.mark.slow
 def test_the_proof_compares_with_the_base_in_four_bits(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,6 +190,7 @@ def test_an_adapter_below_is_on_the_four_bits_too(folder: Path, tmp_path: Path) 
     assert torch.isfinite(logits(load(f"{reference}+{above.path}"))).all()
 
 
+@pytest.mark.slow
 def test_saved_embeddings_train_and_head_targets_are_wrapped(folder: Path, tmp_path: Path) -> None:
     """What is not in 4 bits can be trained whole."""
     adapter = tuned(folder, "llama", tmp_path / "a", lora={"save": "embed_tokens", "targets": "q_proj,lm_head"})

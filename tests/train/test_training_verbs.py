@@ -76,6 +76,7 @@ def test_transformers_opens_it_with_equal_logits(family: str, corpus: Path, toke
         assert (peer(input_ids=ids).logits - load(tmp_path / "m").logits(ids)).abs().max() <= 1e-4
 
 
+@pytest.mark.slow
 def test_full_tuning_moves_the_weights(corpus: Path, tokenizer: Path, tmp_path: Path) -> None:
     ingot.pretrain(corpus, tokenizer=tokenizer, out=tmp_path / "m", **SMALL)
     chat = {"messages": [{"role": "user", "content": "cat"}, {"role": "assistant", "content": "sat"}]}

@@ -43,6 +43,7 @@ def tuned(base: Path, out: Path, *records: Any, **options: Any) -> ModelDir:
     return ingot.tune(str(base), data=data, out=out, **options)
 
 
+@pytest.mark.slow
 def test_the_mask_is_shown_and_changes_nothing(base: Path, tmp_path: Path, heard: pytest.LogCaptureFixture) -> None:
     quiet = tuned(base, tmp_path / "a", *[GOOD] * 5)
     assert "⟦" not in heard.text
@@ -99,6 +100,7 @@ def test_labels_and_preferences_are_not_imitated(base: Path, tmp_path: Path) -> 
         assert caught.value.code == "other-kind"
 
 
+@pytest.mark.slow
 def test_the_flag_goes_by_its_own_name(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "chats.jsonl"
     data.write_text(json.dumps(GOOD) + "\n")

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import ingot
+from cases import first_fast
 from ingot.adapt.load import load
 from ingot.core.model_dir import ModelDir
 from ingot.train.method import LoRAOptions, Method, held_in
@@ -51,7 +52,7 @@ def test_a_base_stays_as_it_is_stored_where_it_is_multiplied_so(bases: dict[str,
     assert held_in(full, "lora", plain, torch.float32) == torch.float32
 
 
-@pytest.mark.parametrize("method", ADAPTERS)
+@first_fast("method", ADAPTERS)
 def test_every_adapter_learns_the_same_on_a_base_held_in_bf16(
     method: str, bases: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -65,6 +66,7 @@ def test_every_adapter_learns_the_same_on_a_base_held_in_bf16(
         assert all(proof.difference == 0 for proof in run.hallmark.step.proof)
 
 
+@pytest.mark.slow
 def test_a_base_loaded_in_bf16_keeps_its_adapter_in_fp32(bases: dict[str, Path], tmp_path: Path) -> None:
     adapter = tune(bases["bf16"], tmp_path / "out").path
     model = load(f"{bases['bf16']}+{adapter}", dtype=torch.bfloat16)

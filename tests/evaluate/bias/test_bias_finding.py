@@ -68,11 +68,13 @@ def mock(seed: int, gap: float = 0.0, axes: int = 20, templates: int = 24) -> Sc
     return Scored(findings)
 
 
+@pytest.mark.slow
 def test_an_even_model_has_no_gap_in_95_of_100_seeds() -> None:
     even = [not any(one.is_different for one in judge({"mock": mock(seed)})) for seed in range(100)]
     assert sum(even) >= 95
 
 
+@pytest.mark.slow
 def test_a_planted_gap_is_found_within_its_interval() -> None:
     inside = 0
     for seed in range(100):
@@ -85,6 +87,7 @@ def test_a_planted_gap_is_found_within_its_interval() -> None:
     assert inside >= 90
 
 
+@pytest.mark.slow
 def test_what_is_called_detectable_is_found_about_as_often_as_is_said() -> None:
     size = mock(0, axes=1).findings[0].detectable(1)
     assert size is not None

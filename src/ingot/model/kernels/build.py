@@ -13,7 +13,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import torch  # noqa: F401  (brings the OpenMP library in, which the kernels must share)
+import torch  # brings the OpenMP library in, which the kernels must share
 
 from ingot.core.cache import cache_directory, is_ours
 from ingot.core.errors import fail
@@ -24,6 +24,8 @@ ISA = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni", "fma", "gfni
 
 FLAGS = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fopenmp", "-ffp-contract=off", *(f"-m{name}" for name in ISA))
 """Contraction is off because a compiler that joins a product and a sum where it likes makes two kernels differ."""
+
+MAPS = "/proc/self/maps"
 
 SECONDS = 300.0
 """How long a compiler may take; g++ 12 takes ten seconds on one busy core."""
@@ -59,12 +61,16 @@ def _sources() -> list[Path]:
 
 
 def _openmp() -> list[str]:
-    """The OpenMP library that torch has loaded: with another, torch.set_num_threads would not act on the kernels."""
+    """The OpenMP library that torch has loaded: with another, torch.set_num_threads would not act on the kernels.
+
+    Other packages bring their own; torch's lies below `torch` or `torch.libs`, or is the machine's."""
     try:
-        lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+        lines = Path(MAPS).read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
-    return sorted({line.split(maxsplit=5)[5] for line in lines if "/libgomp" in line})[:1]
+    found = {line.split(maxsplit=5)[5] for line in lines if "/libgomp" in line}
+    own = str(Path(torch.__file__).parent)
+    return sorted(found, key=lambda path: (not path.startswith(own), ".libs/" in path, path))[:1]
 
 
 def _digest(compiler: list[str]) -> str:
