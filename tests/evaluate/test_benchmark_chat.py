@@ -164,6 +164,7 @@ def test_the_place_of_examples_is_refused_without_a_conversation(tmp_path: Path)
         options_of(tmp_path, "mmlu", benchmark={"examples": "message"})
 
 
+@pytest.mark.slow
 def test_models_that_are_asked_differently_are_named(base_dir: Path, plain_dir: Path, tmp_path: Path) -> None:
     data, wished = write_mmlu(tmp_path / "d", 2), {"shots": 0, "chat": "auto"}
     report = asked([base_dir, plain_dir], data, "mmlu", tmp_path / "r", benchmark=wished)

@@ -13,6 +13,7 @@ from comparing import documents, pages, programs, said, write_report
 from evaluating import write_lines
 from scipy.stats import binomtest
 
+from cases import first_fast
 from ingot.core.errors import IngotError
 from ingot.core.report import Interval, Prose, Report, Table
 from ingot.evaluate.compare.contestants import open_contestants
@@ -65,6 +66,7 @@ def test_subjects_keep_together(base_dir: Path, other_dir: Path, tmp_path: Path)
     assert difference == section(report, "mmlu against base").rows[0][2]
 
 
+@pytest.mark.slow
 def test_every_metric_has_its_items(base_dir: Path, other_dir: Path, tmp_path: Path) -> None:
     data = write_hellaswag(tmp_path / "d", 12)
     report = asked([base_dir, other_dir], data, "hellaswag", tmp_path / "r")
@@ -83,6 +85,7 @@ def test_every_metric_has_its_items(base_dir: Path, other_dir: Path, tmp_path: P
         assert one.others == []
 
 
+@pytest.mark.slow
 def test_answers_that_are_written_have_items(base_dir: Path, tmp_path: Path) -> None:
     write_lines(tmp_path / "own.jsonl", own_rows(6))
     task = write_task(
@@ -99,7 +102,7 @@ def test_answers_that_are_written_have_items(base_dir: Path, tmp_path: Path) -> 
         compare([tmp_path / "r", tmp_path / "longer"])
 
 
-@pytest.mark.parametrize(
+@first_fast(
     ("changes", "words"),
     [({"shots": 1}, r"shots differs \(1 and 0\)"), ({"version": "2"}, "task differs"), ({"gold": 2}, "asks one thing")],
 )

@@ -141,7 +141,6 @@ def test_a_thread_cannot_speak_for_the_function(pool: Pool) -> None:
     assert not run(pool, source, TESTS, "square").passed
 
 
-@pytest.mark.slow
 def test_helpers_of_the_prompt_are_the_prompts_own(pool: Pool) -> None:
     """HumanEval's tests call `poly`: a completion that redefines it changes nothing."""
     from ingot.evaluate.sandbox.program import Program

@@ -249,7 +249,6 @@ with pool.Pool(1) as found:
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody, and anyone else is a plain user already")
 def test_a_plain_user_has_full_walls(tmp_path: Path) -> None:
     """With a Python and modules that nobody can read."""

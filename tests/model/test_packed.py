@@ -136,7 +136,7 @@ def test_activations_in_codes(group: int, kernels: Kernels) -> None:
 
 @first_fast("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("bits", "group"), SCHEMES)
-@pytest.mark.parametrize(("rows", "columns"), SHAPES)
+@first_fast(("rows", "columns"), SHAPES)
 def test_products(
     rows: int, columns: int, bits: int, group: int | None, dtype: torch.dtype, kernels: Kernels, two_threads: None
 ) -> None:

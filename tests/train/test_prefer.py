@@ -100,7 +100,8 @@ def test_pairs_are_labelled_answers_to_kto(base: Path, tmp_path: Path) -> None:
     assert models[0].hallmark.step.numbers["corpus_documents"] == 24
 
 
-@first_fast("loss", ["dpo", "kto"])
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["dpo", "kto"])
 def test_parts_of_a_batch_are_the_batch(loss: str, base: Path, tmp_path: Path) -> None:
     runs = [steps(preferred(base, tmp_path / f"m{parts}", loss=loss, max_steps=4, batch_tokens=1024,
                             loop=LOOP | {"micro_batches": parts})) for parts in (1, 3)]  # fmt: skip
