@@ -245,14 +245,15 @@ def test_a_process_takes_what_was_planned(how: dict[str, Any]) -> None:
     from ingot.train.memory.predict import process_bytes, training
 
     folder = Path(__file__).parents[2] / "benchmarks"
-    case = f"memory.case('qwen3', 6, 4096, 8, 256, **{how!r})"
-    script = f"import sys; sys.path.insert(0, {str(folder)!r})\nimport memory, tempfile, pathlib\n"
+    case = f"memory_cases.case('qwen3', 6, 4096, 8, 256, **{how!r})"
+    script = f"import sys; sys.path.insert(0, {str(folder)!r})\nimport memory, memory_cases, tempfile, pathlib\n"
     run = f"with tempfile.TemporaryDirectory() as f: memory.train({case}, pathlib.Path(f))\n"
     run += "from ingot.train.memory.resident import peak_bytes; print(peak_bytes())"
     found = subprocess.run([sys.executable, "-c", script + run], check=True, capture_output=True, text=True)
     sys.path.insert(0, str(folder))
     import memory
+    import memory_cases
 
-    wanted = replace(memory.setting_of(memory.case("qwen3", 6, 4096, 8, 256)), **how)
+    wanted = replace(memory.setting_of(memory_cases.case("qwen3", 6, 4096, 8, 256)), **how)
     planned = training(wanted, process_bytes("cpu")).total
     assert planned == pytest.approx(float(found.stdout.split()[-1]), rel=0.15)
