@@ -84,7 +84,10 @@ def pool(request: pytest.FixtureRequest) -> Iterator[Pool]:
     """All walls; then those of a machine without namespaces, where the filter and Landlock must do."""
     without = ["user", "mount", "net", "ipc", "uts", "pid"] if request.param == "partial" else []
     with Pool(1, without=without) as found:
-        assert found.protection.level == request.param
+        missing = {name: why for name, why in found.protection.mechanisms.items() if why is not None}
+        if request.param == "full" and {"user", "mount", "net", "pid"} & missing.keys():
+            pytest.skip(f"this machine gives no namespaces: {missing}")
+        assert found.protection.level == request.param, missing
         yield found
 
 

@@ -80,7 +80,7 @@ def _build_root(folders: list[str]) -> None:
         os.makedirs(os.path.dirname(_BASE + device), exist_ok=True)
         os.close(os.open(_BASE + device, os.O_CREAT | os.O_WRONLY))
         kernel.mount(device, _BASE + device, None, kernel.MS_BIND)
-    os.mkdir(_BASE + SCRATCH)
+    os.makedirs(_BASE + SCRATCH, exist_ok=True)  # Python itself may lie below it
     os.chdir(_BASE)
     kernel.pivot_root_here(numbers(kernel.machine()))
     _remount("/", kernel.MS_RDONLY | kernel.MS_NOSUID)
