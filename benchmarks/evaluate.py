@@ -290,7 +290,9 @@ def both_write(
         samples = turn("lm-eval", {**plan, **peer, **more}, args.lm_eval, folder)["samples"]
         theirs = [sample for name in own for sample in samples[name]]
         found[task] = sets.compared_texts(task, ours, theirs)
-        texts[task] = [[row["id"], sample["resps"][0], sample["found"]] for row, sample in zip(ours, theirs)]  # noqa: B905
+        texts[task] = [
+            [row["id"], sample["resps"][0], sample["found"]] for row, sample in zip(ours, theirs, strict=True)
+        ]
         print(model.name, task, chat, json.dumps(found[task], ensure_ascii=False), flush=True)
     return found, texts
 

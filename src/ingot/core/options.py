@@ -159,6 +159,16 @@ def numbers_listed(found: object) -> list[float]:
         raise ValueError("expected numbers, for example 0.3,0.7") from None
 
 
+def words_listed(found: object) -> object:
+    """ "a,b", or a list whose entries may hold commas, as different words; anything else stays for the options to
+    refuse."""
+    entries = references_listed(found)
+    if not isinstance(entries, list):
+        return found
+    words = [word.strip() for entry in entries for word in entry.split(",")]
+    return list(dict.fromkeys(word for word in words if word))
+
+
 def references_listed(found: object) -> object:
     """A reference or path, or several, as words; anything else stays for the options to refuse."""
     entries = [found] if isinstance(found, str | Path) else found

@@ -23,9 +23,9 @@ from ingot.core.hallmark import versions
 from ingot.core.language import text
 from ingot.core.lineage import learning_steps
 from ingot.core.options import verb
-from ingot.core.progress import say, warn
+from ingot.core.progress import warn
 from ingot.core.recipe_state import source_digest
-from ingot.core.report import Prose, Report
+from ingot.core.report import Report
 from ingot.data.manifest import heldout_files
 from ingot.data.objectives.options import Form
 from ingot.data.read import data_files
@@ -36,7 +36,7 @@ from ingot.evaluate.entrants import Entrant, baseline_index, common_window, open
 from ingot.evaluate.item_values import ItemValues
 from ingot.evaluate.journal import Journal, folder_beside, forget
 from ingot.evaluate.options import EvaluateOptions
-from ingot.evaluate.overview import flat_numbers, flat_units, overview
+from ingot.evaluate.overview import flat_numbers, flat_units, overview, tell_verdict
 from ingot.evaluate.sandbox.task import HUMANEVAL_TASK, MBPP_TASK
 from ingot.evaluate.subset import in_part
 from ingot.evaluate.task import Comparison, Row, Task, dump_rows, parse_rows
@@ -83,7 +83,7 @@ def evaluate(options: EvaluateOptions) -> Report:
     raw |= {BENCHMARKS_NAME: _dumped(abouts)} if abouts else {}
     report = make_report(settled.model_dump(mode="json"), raw).write(options.out, raw)
     forget(options.out)
-    _tell(report)
+    tell_verdict(report)
     return report
 
 
@@ -205,15 +205,6 @@ def make_report(options: dict[str, Any], raw: dict[str, str]) -> Report:
         units=flat_units(entrants, results),
         sections=overview(entrants, baseline, results, options),
     )
-
-
-def _tell(report: Report) -> None:
-    """The verdict, as it stands on the page, and where the page is."""
-    verdict = report.sections[0]
-    assert isinstance(verdict, Prose)
-    for sentence in verdict.text.split("\n\n"):
-        say("evaluate-said", sentence=sentence)
-    say("evaluate-written", path=report.summary()["report"])
 
 
 def _warn_if_trained_on(entrants: Sequence[Entrant], options: EvaluateOptions) -> None:

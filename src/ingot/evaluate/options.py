@@ -7,9 +7,14 @@ from typing import Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from ingot.core.options import Options, argument, option, references_listed, required
+from ingot.core.options import Options, argument, option, references_listed, required, words_listed
 from ingot.evaluate.sandbox.options import CodeOptions, SandboxOptions
 from ingot.infer.options import Weights
+
+
+def number_as_text(found: object) -> object:
+    """A recipe's plain number, where a name or number is wanted as text."""
+    return str(found) if isinstance(found, int) else found
 
 
 class ClozeOptions(Options):
@@ -93,19 +98,8 @@ class EvaluateOptions(Options):
     code: CodeOptions = option(CodeOptions(), "how tasks humaneval and mbpp have programs written")
     sandbox: SandboxOptions = option(SandboxOptions(), "the walls around programs")
 
-    @field_validator("tasks", mode="before")
-    @classmethod
-    def _split(cls, found: object) -> object:
-        """ "perplexity,world", or a list whose entries may hold commas."""
-        entries = [found] if isinstance(found, str) else found
-        if not isinstance(entries, list | tuple):
-            return found
-        words = [word.strip() for entry in entries for word in str(entry).split(",")]
-        return list(dict.fromkeys(word for word in words if word))
+    _tasks = field_validator("tasks", mode="before")(words_listed)
 
     _models = field_validator("models", mode="before")(references_listed)
 
-    @field_validator("baseline", mode="before")
-    @classmethod
-    def _as_text(cls, found: object) -> object:
-        return str(found) if isinstance(found, int) else found
+    _baseline = field_validator("baseline", mode="before")(number_as_text)

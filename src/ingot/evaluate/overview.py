@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ingot.core.language import text
-from ingot.core.report import Cell, Plot, Prose, Section, Series, Table, Unit, plain_number
+from ingot.core.progress import say
+from ingot.core.report import Cell, Plot, Prose, Report, Section, Series, Table, Unit, plain_number
 from ingot.evaluate.entrants import Entrant
 from ingot.evaluate.task import TaskResult, bounds
 
@@ -118,3 +119,12 @@ def _method(entrants: Sequence[Entrant], options: Mapping[str, Any], results: Re
     if options["limit"] is not None:
         parts.append(text("evaluate-method-limit", **options))
     return "\n\n".join([*parts, text("evaluate-method-intervals", **options)])
+
+
+def tell_verdict(report: Report) -> None:
+    """The verdict, as it stands on the page, and where the page is."""
+    verdict = report.sections[0]
+    assert isinstance(verdict, Prose)
+    for sentence in verdict.text.split("\n\n"):
+        say("evaluate-said", sentence=sentence)
+    say("evaluate-written", path=report.summary()["report"])

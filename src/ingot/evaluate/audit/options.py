@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import field_validator
 
-from ingot.core.options import Options, option, optional_argument, required
+from ingot.core.options import Options, option, optional_argument, required, words_listed
 
 
 class ContaminationOptions(Options):
@@ -92,11 +92,4 @@ class AuditOptions(Options):
     exposure: ExposureOptions = option(ExposureOptions(), "what canaries are compared with")
     membership: MembershipOptions = option(MembershipOptions(), "who is told apart")
 
-    @field_validator("checks", mode="before")
-    @classmethod
-    def _words(cls, found: object) -> object:
-        entries = [found] if isinstance(found, str) else found
-        if not isinstance(entries, list | tuple):
-            return found
-        words = [word.strip() for entry in entries for word in str(entry).split(",")]
-        return list(dict.fromkeys(word for word in words if word))
+    _checks = field_validator("checks", mode="before")(words_listed)

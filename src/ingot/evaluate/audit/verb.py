@@ -24,6 +24,7 @@ from ingot.evaluate.audit.check import Check, Result, Row, Setting
 from ingot.evaluate.audit.history import history_of
 from ingot.evaluate.audit.options import AuditOptions
 from ingot.evaluate.evaluate import saved
+from ingot.evaluate.overview import tell_verdict
 from ingot.evaluate.task import dump_rows, parse_rows
 from ingot.guard.guard import Guard
 from ingot.infer.opened import open_model
@@ -58,7 +59,7 @@ def audit(options: AuditOptions) -> Report:
             raw[f"raw/{split.RAW}.jsonl"] = dump_rows(split.judge_report(options.report, rows["contamination"]))
     settled = options.model_copy(update={"checks": list(checks)})
     report = make_report(settled, raw).write(options.out, raw)
-    _tell(report)
+    tell_verdict(report)
     return report
 
 
@@ -167,12 +168,3 @@ def _measure(checks: Mapping[str, Check], prepared: Mapping[str, Any], setting: 
         del model
         gc.collect()
     return {name: rows[name] for name in checks}
-
-
-def _tell(report: Report) -> None:
-    """The verdict, as it stands on the page, and where the page is."""
-    said = report.sections[0]
-    assert isinstance(said, Prose)
-    for sentence in said.text.split("\n\n"):
-        say("audit-said", sentence=sentence)
-    say("audit-written", path=report.summary()["report"])

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pydantic import field_validator
 
-from ingot.core.options import Options, argument, option, references_listed, required
+from ingot.core.options import Options, argument, option, references_listed, required, words_listed
+from ingot.evaluate.options import number_as_text
 from ingot.infer.options import Weights
 
 
@@ -51,19 +52,8 @@ class BiasOptions(Options):
     own: OwnOptions = option(OwnOptions(), "data of your own")
     machine: BiasMachine = option(BiasMachine(), "how the models run")
 
-    @field_validator("suite", mode="before")
-    @classmethod
-    def _split(cls, found: object) -> object:
-        """ "weat,stance", or a list whose entries may hold commas."""
-        entries = [found] if isinstance(found, str) else found
-        if not isinstance(entries, list | tuple):
-            return found
-        words = [word.strip() for entry in entries for word in str(entry).split(",")]
-        return list(dict.fromkeys(word for word in words if word))
+    _suite = field_validator("suite", mode="before")(words_listed)
 
     _models = field_validator("models", mode="before")(references_listed)
 
-    @field_validator("baseline", mode="before")
-    @classmethod
-    def _as_text(cls, found: object) -> object:
-        return str(found) if isinstance(found, int) else found
+    _baseline = field_validator("baseline", mode="before")(number_as_text)

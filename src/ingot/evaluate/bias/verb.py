@@ -17,8 +17,7 @@ from typing import Any
 from ingot.core.errors import fail, nearest
 from ingot.core.files import refuse_nonempty
 from ingot.core.options import verb
-from ingot.core.progress import say
-from ingot.core.report import Prose, Report
+from ingot.core.report import Report
 from ingot.data.objectives.options import Form
 from ingot.data.objectives.special import mask_id
 from ingot.evaluate.bias import bbq, counterfactual, crows_pairs, stance, stereoset, weat, winobias
@@ -28,6 +27,7 @@ from ingot.evaluate.bias.page import build
 from ingot.evaluate.bias.suite import Suite
 from ingot.evaluate.entrants import Entrant, baseline_index, open_entrants
 from ingot.evaluate.options import EvaluateOptions
+from ingot.evaluate.overview import tell_verdict
 from ingot.evaluate.task import dump_rows, parse_rows
 from ingot.infer.opened import open_model
 from ingot.model.place.wish import parse_place
@@ -74,7 +74,7 @@ def bias(options: BiasOptions) -> Report:
     raw[MODELS_NAME] = json.dumps([asdict(entrant) for entrant in ran], ensure_ascii=False, indent=2) + "\n"
     given = {**options.model_dump(mode="json"), "baseline": baseline, "costs": list(costs)}
     report = make_report(given, raw).write(options.out, raw)
-    _tell(report)
+    tell_verdict(report)
     return report
 
 
@@ -162,12 +162,3 @@ def make_report(options: dict[str, Any], raw: dict[str, str]) -> Report:
         for task in options["costs"]
     }
     return build(options, suites, entrants, baseline, scored, costs)
-
-
-def _tell(report: Report) -> None:
-    """The verdict, as it stands on the page, and where the page is."""
-    verdict = report.sections[0]
-    assert isinstance(verdict, Prose)
-    for sentence in verdict.text.split("\n\n"):
-        say("evaluate-said", sentence=sentence)
-    say("evaluate-written", path=report.summary()["report"])

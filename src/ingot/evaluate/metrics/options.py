@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from ingot.core.options import Options, option, references_listed, required
+from ingot.core.options import Options, option, references_listed, required, words_listed
 
 
 class BleuOptions(Options):
@@ -93,14 +93,6 @@ class ScoreOptions(Options):
     paired: PairedOptions = option(PairedOptions(), "intervals and tests")
     read: ReadOptions = option(ReadOptions(), "how texts are read and shown")
 
-    @field_validator("metric", mode="before")
-    @classmethod
-    def _split(cls, found: object) -> object:
-        """ "bleu,chrf", or a list whose entries may hold commas."""
-        entries = references_listed(found)
-        if not isinstance(entries, list):
-            return found
-        words = [word.strip() for entry in entries for word in entry.split(",")]
-        return list(dict.fromkeys(word for word in words if word))
+    _metric = field_validator("metric", mode="before")(words_listed)
 
     _paths = field_validator("ref", mode="before")(references_listed)

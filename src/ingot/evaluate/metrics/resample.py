@@ -8,16 +8,14 @@ counts and sums. One thing differs: two systems with equal scores get p = 1 here
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
 from ingot.evaluate.metrics.measured import Measured
-from ingot.evaluate.statistics import Interval, Values, student_quantile
+from ingot.evaluate.statistics import Interval, Values, percentiles
 
 RESAMPLES = 1000
 """Draws of the interval beside a randomisation test."""
@@ -41,7 +39,7 @@ def intervals(measured: Measured, draws: int, seed: int) -> Interval:
     assert measured.stats is not None
     if len(measured.stats) < 2:
         return Interval(measured.value)
-    return _percentiles(measured.value, _bootstrap([measured], draws, seed)[0], len(measured.stats))
+    return _interval(measured.value, _bootstrap([measured], draws, seed)[0], len(measured.stats))
 
 
 def paired(first: Measured, second: Measured, draws: int, seed: int, test: str) -> Paired:
@@ -51,7 +49,7 @@ def paired(first: Measured, second: Measured, draws: int, seed: int, test: str) 
     assert first.stats.shape == second.stats.shape
     one, two = _bootstrap([first, second], draws if test == "bootstrap" else min(draws, RESAMPLES), seed)
     difference = second.value - first.value
-    interval = _percentiles(difference, two - one, len(first.stats)) if len(first.stats) > 1 else Interval(difference)
+    interval = _interval(difference, two - one, len(first.stats)) if len(first.stats) > 1 else Interval(difference)
     if difference == 0:
         return Paired(interval, 1.0)
     if test == "bootstrap":
@@ -64,16 +62,17 @@ def _p_value(statistics: Values, observed: float) -> float:
     return (int((statistics > observed).sum()) + 1) / (len(statistics) + 1)
 
 
-def _percentiles(value: float, found: Values, count: int) -> Interval:
-    tail = NormalDist().cdf(-math.sqrt(count / (count - 1)) * student_quantile(count - 1))
-    low, high = np.quantile(found, [tail, 1 - tail])
-    return Interval(value, min(float(low), value), max(float(high), value))
+def _interval(value: float, draws: Values, count: int) -> Interval:
+    """Bounds of the draws; a score of sums need not lie between them, and is taken in."""
+    low, high = percentiles(draws, count)
+    return Interval(value, min(low, value), max(high, value))
 
 
 def _bootstrap(systems: list[Measured], draws: int, seed: int) -> list[Values]:
     """Scores of every draw, the same draws for all systems."""
     found: list[list[Values]] = [[] for _ in systems]
-    for counts_DN in _counts(draws, seed, len(systems[0].stats)):  # type: ignore[arg-type]
+    assert systems[0].stats is not None
+    for counts_DN in _counts(draws, seed, len(systems[0].stats)):
         for scores, system in zip(found, systems, strict=True):
             assert system.of_sums is not None
             assert system.stats is not None

@@ -149,8 +149,9 @@ METRICS: dict[Level, Callable[[Values, Values], Values]] = {
 
 
 def _ordered(values: set[Hashable]) -> list[Hashable]:
-    if all(isinstance(value, int | float) for value in values):
-        return sorted(values)  # type: ignore[type-var]
+    numbers = [value for value in values if isinstance(value, int | float)]
+    if len(numbers) == len(values):
+        return [*sorted(numbers)]
     return sorted(values, key=str)
 
 

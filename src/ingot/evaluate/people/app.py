@@ -40,7 +40,7 @@ SCORE = "score."
 FILES = {"/page.css": "text/css", "/page.js": "text/javascript"}
 
 
-class _Bad(Exception):  # noqa: N818
+class _RefusedError(Exception):
     def __init__(self, status: int) -> None:
         self.status = status
 
@@ -144,11 +144,11 @@ def application(study: Study) -> FastAPI:
         return answer
 
     async def bad(request: Request, error: Exception) -> Response:
-        status = error.status if isinstance(error, _Bad) else getattr(error, "status_code", 500)
+        status = error.status if isinstance(error, _RefusedError) else getattr(error, "status_code", 500)
         return _html(Pages(own_language(), "", study.rubric).stranger("people-page-bad"), status)
 
     app.middleware("http")(guard)
-    app.add_exception_handler(_Bad, bad)
+    app.add_exception_handler(_RefusedError, bad)
     app.add_exception_handler(HTTPException, bad)
     return app
 
@@ -158,18 +158,18 @@ def _html(page: str, status: int = 200) -> HTMLResponse:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The fields of a form, each once. Raises _Bad."""
+    """The fields of a form, each once. Raises _RefusedError."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
-        raise _Bad(415)
+        raise _RefusedError(415)
     body = b""
     async for part in request.stream():
         body += part
         if len(body) > LARGEST_BODY:
-            raise _Bad(413)
+            raise _RefusedError(413)
     try:
         found = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=64)
     except ValueError:
-        raise _Bad(400) from None
+        raise _RefusedError(400) from None
     return {name: values[-1] for name, values in found.items()}
 
 

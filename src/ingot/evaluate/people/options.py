@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import field_validator
 
-from ingot.core.options import Options, argument, option
+from ingot.core.options import Options, argument, option, words_listed
 from ingot.evaluate.people.votes import Mode
 
 
@@ -28,15 +28,7 @@ class AnnotateOptions(Options):
     close: bool = option(False, "end the study: no vote counts from now on")
     seed: int = option(0, "seed of the bootstrap", ge=0)
 
-    @field_validator("annotators", mode="before")
-    @classmethod
-    def _split(cls, found: object) -> object:
-        """ "ana,ben", or a list whose entries may hold commas."""
-        entries = [found] if isinstance(found, str) else found
-        if not isinstance(entries, list | tuple):
-            return found
-        words = [word.strip() for entry in entries for word in str(entry).split(",")]
-        return list(dict.fromkeys(word for word in words if word))
+    _annotators = field_validator("annotators", mode="before")(words_listed)
 
     @field_validator("annotators")
     @classmethod

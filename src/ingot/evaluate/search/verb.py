@@ -24,7 +24,7 @@ from ingot.core.errors import IngotError, fail, nearest
 from ingot.core.files import file_digest, write_file
 from ingot.core.gate import flatten
 from ingot.core.model_dir import read_json
-from ingot.core.options import Options, argument, option, required, verb
+from ingot.core.options import Options, argument, option, required, verb, words_listed
 from ingot.core.progress import hushed, say
 from ingot.core.recipe import RunOptions, RunOutcome, run_recipe
 from ingot.core.recipe_plan import PlannedStep
@@ -53,13 +53,7 @@ class SearchOptions(Options):
     set: list[str] = option([], "change an input of the recipe: NAME=VALUE (may be given several times)")
     seed: int = option(0, "seed of what is proposed", ge=0)
 
-    @field_validator("objectives", mode="before")
-    @classmethod
-    def _split(cls, found: object) -> object:
-        entries = [found] if isinstance(found, str) else found
-        if not isinstance(entries, list | tuple):
-            return found
-        return [word for entry in entries for word in str(entry).split(",") if word.strip()]
+    _objectives = field_validator("objectives", mode="before")(words_listed)
 
 
 @dataclass(frozen=True)
