@@ -15,9 +15,9 @@ from ingot.adapt.load import LanguageModel
 from ingot.core.errors import IngotError
 from ingot.core.report import Interval, Report, Table
 from ingot.evaluate.metrics.fluency import fluency
-from ingot.evaluate.metrics.read import check_texts, read_texts
+from ingot.evaluate.metrics.read import as_text, read_texts
 from ingot.evaluate.metrics.registry import METRICS
-from ingot.evaluate.metrics.signature import require_same_reports
+from ingot.evaluate.metrics.signature import require_same, signatures_of
 
 REFERENCES = [
     "今天天氣很好，我們去公園吧。",
@@ -91,18 +91,18 @@ def test_a_report_is_compared_with(files: dict[str, Path], tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_reports_scored_otherwise_do_not_compare(files: dict[str, Path], tmp_path: Path) -> None:
-    def report(name: str, **options: Any) -> Report:
-        return ingot.score(hyp=files["hyp"], ref=[files["ref"]], out=tmp_path / name, **options)
+    def made(name: str, **options: Any) -> dict[str, str]:
+        return signatures_of(ingot.score(hyp=files["hyp"], ref=[files["ref"]], out=tmp_path / name, **options))
 
-    zh, char = report("a", metric="bleu,chrf"), report("b", metric="bleu", bleu={"tokenize": "char"})
-    assert require_same_reports(zh, report("c", metric="chrf")) == ["chrf"]
+    zh, char = made("a", metric="bleu,chrf"), made("b", metric="bleu", bleu={"tokenize": "char"})
+    assert require_same(zh, made("c", metric="chrf"), "c") == ["chrf"]
     with pytest.raises(IngotError, match="tok:zh"):
-        require_same_reports(zh, char)
+        require_same(zh, char, "b")
     with pytest.raises(IngotError) as error:
-        require_same_reports(char, report("d", metric="chrf"))
+        require_same(char, made("d", metric="chrf"), "d")
     assert error.value.code == "score-metrics-differ"
     with pytest.raises(IngotError, match="is a report of ingot evaluate"):
-        require_same_reports(zh, Report(title="x", verb="evaluate"))
+        signatures_of(Report(title="x", verb="evaluate"))
 
 
 def test_wrong_calls(files: dict[str, Path]) -> None:
@@ -143,9 +143,9 @@ def test_records_that_are_no_text(tmp_path: Path, content: str, code: str, says:
 
 def test_bytes_in_python_are_no_text() -> None:
     with pytest.raises(IngotError, match=r"line 2: expected a text, found bytes b'b'"):
-        check_texts(["a", b"b"], "hyp")
+        as_text(b"b", "hyp", 2)
     with pytest.raises(IngotError, match="line 1: expected a text, found NoneType"):
-        check_texts([None], "hyp")
+        as_text(None, "hyp", 1)
 
 
 def test_bytes_that_are_no_utf8(tmp_path: Path) -> None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from ingot.core.report import Cell
 from ingot.evaluate.statistics import Interval, Values
 
@@ -44,8 +42,3 @@ class Measured:
 def mean_of_sums(sums_DK: Values) -> Values:
     """First column over the last: a mean, where the last column is all ones."""
     return sums_DK[:, 0] / sums_DK[:, -1]
-
-
-def with_ones(values: Values) -> Values:
-    """(texts,) values beside a column of ones."""
-    return np.stack([values, np.ones_like(values)], axis=1)

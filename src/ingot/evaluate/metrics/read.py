@@ -70,11 +70,6 @@ def as_text(found: object, where: str, number: int) -> str:
     return found
 
 
-def check_texts(texts: Sequence[object], where: str) -> list[str]:
-    """The same for texts given in Python; items count from 1."""
-    return [as_text(text, where, number) for number, text in enumerate(texts, start=1)]
-
-
 def check_lengths(hypotheses: Sequence[str], others: Sequence[tuple[Path, Sequence[str]]], own: Path) -> None:
     """Raises `score-lengths` with both counts."""
     for path, texts in others:

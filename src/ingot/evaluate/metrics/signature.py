@@ -26,8 +26,3 @@ def require_same(first: Mapping[str, str], second: Mapping[str, str], other: str
         if first[name] != second[name]:
             raise fail("score-signatures", metric=name, first=first[name], second=second[name])
     return shared
-
-
-def require_same_reports(first: Report, second: Report) -> list[str]:
-    """The metrics that two reports of `score` may be compared by. Raises as `require_same`."""
-    return require_same(signatures_of(first), signatures_of(second), str(second.path or second.title))
