@@ -71,8 +71,8 @@ class Scored:
 
 @dataclass(frozen=True)
 class Suite:
-    """`options` names those that only some suites read; `published`: reads files from --data. `method`: the code of
-    the sentence that says what each figure is; `variant`: of the one that names the variant measured."""
+    """`options` names those that only some suites read. `title` and `method` are codes of sentences: its name, and what
+    each figure is. `forms`: the kinds of model that can be asked."""
 
     prepare: Callable[[BiasOptions], Sequence[Any]]
     measure: Callable[[LanguageModel, Sequence[Any], BiasOptions], list[Row]]

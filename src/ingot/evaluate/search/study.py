@@ -7,16 +7,14 @@ with the very trial it was at.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ingot.core.files import write_file
 from ingot.evaluate.search.spec import Objective
 from ingot.train.search.space import Space, Value, defaults
-from ingot.train.search.study import STARTUP, distribution
+from ingot.train.search.study import STARTUP, distribution, read_trials, write_trials
 
 if TYPE_CHECKING:
     import optuna
@@ -48,17 +46,16 @@ class Study:
 
     @classmethod
     def open(cls, path: Path, space: Space, objectives: Sequence[Objective], seed: int) -> Study:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        return cls(path, space, objectives, seed, [Trial(**json.loads(line)) for line in lines])
+        return cls(path, space, objectives, seed, read_trials(path, Trial))
 
     @property
     def seconds(self) -> float:
         return sum(trial.seconds for trial in self.trials)
 
     def tell(self, trial: Trial) -> None:
-        """Keep a trial: the whole file is replaced, so that it is never half written."""
+        """Keep a trial."""
         self.trials.append(trial)
-        write_file(self.path, "".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in self.trials))
+        write_trials(self.path, self.trials)
 
     def ask(self) -> dict[str, Value] | None:
         """The next setting, the recipe's own values first; None when drawing finds none that was not tried."""

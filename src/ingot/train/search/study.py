@@ -9,10 +9,10 @@ than Optuna's storage because it can be read, moved and kept beside the result, 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ingot.core.files import write_file
 from ingot.train.search.space import Between, Choice, Space, Value, defaults
@@ -27,6 +27,7 @@ Curve = list[list[float]]
 """[step, held-out loss] as a trial goes on."""
 
 
+T = TypeVar("T")
 State = Literal["done", "pruned", "failed"]
 
 
@@ -42,6 +43,17 @@ class Trial:
     reason: str = ""
 
 
+def read_trials(path: Path, kind: Callable[..., T]) -> list[T]:
+    """What `write_trials` kept; none where there is no file."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [kind(**json.loads(line)) for line in lines]
+
+
+def write_trials(path: Path, trials: Sequence[Any]) -> None:
+    """Dataclasses, a line each: the whole file is replaced, so that it is never half written."""
+    write_file(path, "".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in trials))
+
+
 @dataclass
 class Study:
     """The trials so far."""
@@ -55,8 +67,7 @@ class Study:
     @classmethod
     def open(cls, path: Path, space: Space, seed: int, prunes: bool) -> Study:
         """The study in a file, empty where there is none."""
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        return cls(path, space, seed, prunes, [Trial(**json.loads(line)) for line in lines])
+        return cls(path, space, seed, prunes, read_trials(path, Trial))
 
     @property
     def best(self) -> int:
@@ -74,9 +85,9 @@ class Study:
         return sum(trial.seconds for trial in self.trials)
 
     def tell(self, trial: Trial) -> None:
-        """Keep a trial: the whole file is replaced, so that it is never half written."""
+        """Keep a trial."""
         self.trials.append(trial)
-        write_file(self.path, "".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in self.trials))
+        write_trials(self.path, self.trials)
 
     def ask(self) -> Proposal:
         """The next setting to try; the first are the defaults."""
