@@ -127,6 +127,11 @@ def clustered_ratio(numerators: Values, denominators: Values, seed: int, resampl
     return Interval(value, *percentiles(_resampled(numerators, denominators, seed, resamples), clusters))
 
 
+FEWEST_CLUSTERS = 10
+"""Differences of shares drawn from fewer clusters than this come out far too sure of themselves (6 items of 2 subjects,
+3 right against none, gave 40 to 100 points); items are then taken as independent."""
+
+
 def percentiles(draws: Values, clusters: int) -> tuple[float, float]:
     """The bounds of a bootstrap that drew so many clusters, from its draws; nan are draws that gave no figure.
 

@@ -18,6 +18,7 @@ import numpy as np
 from ingot.evaluate.benchmarks.extract import EXTRACTORS
 from ingot.evaluate.benchmarks.spec import Answer, Spec
 from ingot.evaluate.statistics import (
+    FEWEST_CLUSTERS,
     Interval,
     PairedShares,
     Values,
@@ -28,9 +29,6 @@ from ingot.evaluate.statistics import (
 )
 from ingot.evaluate.task import Row
 
-FEWEST_CLUSTERS = 10
-"""Differences drawn from fewer clusters than this come out far too sure of themselves (6 items of 2 subjects, 3 right
-against none, gave 40 to 100 points); items are then taken as independent."""
 MATCH = "exact_match."
 """What the metrics of written answers begin with."""
 

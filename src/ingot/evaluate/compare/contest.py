@@ -15,7 +15,7 @@ from ingot.evaluate.compare.contestants import Contestant
 from ingot.evaluate.compare.pair import Pair, pair
 from ingot.evaluate.corrections import benjamini_hochberg, holm
 from ingot.evaluate.paired import sign_flip
-from ingot.evaluate.statistics import Interval, clustered_ratio, exact_mcnemar, paired_shares
+from ingot.evaluate.statistics import Interval, exact_mcnemar
 
 Verdict = Literal["better", "worse", "alike", "not-comparable"]
 
@@ -77,12 +77,9 @@ def _of_model(number: int, one: Contestant, baseline: Contestant, seed: int) -> 
 
 def _tested(contest: Contest, found: Pair, seed: int) -> Contest:
     if found.is_plain_share:
-        return replace(contest, pair=found, difference=paired_shares(*found.rights).difference,
-                       p=exact_mcnemar(*found.only))  # fmt: skip
-    differences, weights = found.by_cluster()
-    counted = weights > 0
-    interval = clustered_ratio(differences[counted], weights[counted], seed).scaled(found.source.scale)
-    return replace(contest, pair=found, difference=interval, change=found.change(seed),
+        return replace(contest, pair=found, difference=found.interval(seed), p=exact_mcnemar(*found.only))
+    differences, _ = found.by_cluster()
+    return replace(contest, pair=found, difference=found.interval(seed), change=found.change(seed),
                    p=sign_flip(differences, "both", seed))  # fmt: skip
 
 

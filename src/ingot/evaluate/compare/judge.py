@@ -24,7 +24,7 @@ from ingot.evaluate.compare.rules import PAIRED, Rule, Rules
 from ingot.evaluate.corrections import holm
 from ingot.evaluate.item_values import ItemValues
 from ingot.evaluate.paired import mcnemar_one_sided, sign_flip, tango
-from ingot.evaluate.statistics import Interval, Values, cluster_sums, clustered_ratio, clustered_share, paired_shares
+from ingot.evaluate.statistics import Interval, Values, cluster_sums, clustered_ratio, clustered_share
 
 Verdict = Literal["passed", "failed", "cannot-tell", "not-comparable"]
 
@@ -130,7 +130,7 @@ def _plain(
     """Right or wrong, each item on its own; `better` counts the items that only the better side of a gain has."""
     better, worse = found.only[:: found.sign]
     count, apart = found.count, power.disagreement(better, worse, found.count)
-    shown = paired_shares(*found.rights).difference
+    shown = found.interval(seed)
     if ruling.rule.kind == "no_drop":
         return (
             replace(
@@ -153,8 +153,7 @@ def _clustered(
 ) -> tuple[Ruling, Callable[[int], float]]:
     """Any other figure, a cluster at a time; a claim is that `gains` sum to more than zero."""
     differences, weights = found.by_cluster()
-    counted = weights > 0
-    shown = clustered_ratio(differences[counted], weights[counted], seed).scaled(found.source.scale)
+    shown = found.interval(seed)
     error, clusters = power.standard_error(differences, weights), len(weights)
 
     def seen(items: int) -> float:

@@ -12,7 +12,15 @@ import numpy as np
 
 from ingot.core.language import text
 from ingot.evaluate.item_values import ItemValues
-from ingot.evaluate.statistics import Interval, Right, Values, cluster_sums, clustered_ratio
+from ingot.evaluate.statistics import (
+    FEWEST_CLUSTERS,
+    Interval,
+    Right,
+    Values,
+    cluster_sums,
+    clustered_ratio,
+    paired_shares,
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,14 @@ class Pair:
         differences, _ = cluster_sums(self.first - (1 + share) * self.second, self.clusters)
         weights, _ = cluster_sums(self.weights, self.clusters)
         return differences, weights
+
+    def interval(self, seed: int) -> Interval:
+        """first - second. Shares of few clusters are taken as items on their own, as on the benchmark's page."""
+        if self.source.is_share and (self.is_plain_share or len(set(self.clusters)) < FEWEST_CLUSTERS):
+            return paired_shares(*self.rights).difference
+        differences, weights = self.by_cluster()
+        counted = weights > 0
+        return clustered_ratio(differences[counted], weights[counted], seed).scaled(self.source.scale)
 
     def figure(self, values: Values) -> float:
         return float(values.sum() / self.weights.sum()) * self.source.scale
