@@ -89,7 +89,8 @@ def _page(options: AuditOptions, results: list[Result]) -> Report:
     sections: list[Section] = [Prose(title=text("audit-verdict"), text=said)]
     sections += [section for result in results for section in result.sections]
     sections.append(Prose(title=text("audit-method"), text=method))
-    title = text("audit-title", corpus=options.corpus.name, model=Path(options.model or "-").name)
+    audited = [options.corpus.name] if options.model is None else [Path(options.model).name, options.corpus.name]
+    title = text("audit-title", subject=" · ".join(audited))
     plain = options.model_dump(mode="json")
     return Report(title=title, verb="audit", options=plain, numbers=numbers, units=units, sections=sections)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from ingot.core.errors import fail
 from ingot.core.files import file_digest, tree_digest
+from ingot.core.language import text
 from ingot.data.files import Record, check_object, kind, read_lines, read_records
 from ingot.evaluate.benchmarks.spec import Layout, Spec
 from ingot.evaluate.benchmarks.templates import ERRORS, evaluate
@@ -111,7 +112,7 @@ def _lying(spec: Spec, data: Path | None) -> tuple[Layout, Path, list[Path]]:
     digests = ", ".join(f"{digest[:16]} ({name})" for layout in spec.layouts for digest, name in layout.known.items())
     raise fail(
         "bench-no-data", task=spec.name, path=data or "-", layouts=wanted, licence=spec.licence, source=spec.source,
-        place=spec.placing, digests=digests or "-",
+        place=spec.placing, digests=digests or text("bench-none-known"),
     )  # fmt: skip
 
 
