@@ -119,6 +119,18 @@ def test_runs_do_not_reach_from_one_document_into_the_next() -> None:
     assert found[0].share == 0
 
 
+def test_a_whole_copy_is_one_though_its_phrases_are_common() -> None:
+    """Runs of a phrase that three texts share are left out; what stands around it, and it itself, is compared."""
+    frame = "哪一個敘述最能說明這個現象的成因"
+    texts = [f"{subject}{frame}{subject[::-1]}" for subject in ("海邊的風向變化", "高山的植物分布", "城市的夜間溫度")]
+    held = [texts[0], texts[1].replace("最能說明", "不能說明"), f"前文{texts[2]}", texts[2][:-1]]
+    _, found = scan([split(text) for text in texts], documents(held), 5, 0.5, common=2)
+    assert [one.share for one in found] == [1.0, 1.0, 1.0]
+    assert [one.longest == len(split(text)) for one, text in zip(found, texts, strict=True)] == [True, False, True]
+    assert (found[0].quote, found[2].quote) == (texts[0], texts[2])
+    assert str(found[2].longest_place).endswith(":3")
+
+
 def test_scattered_runs_do_not_add_up() -> None:
     """Ten runs of three words, far from each other, are no copy of thirty words."""
     rng = random.Random(0)

@@ -58,7 +58,8 @@ class Hits:
 
 
 class Index:
-    """Every run of n units of the texts, with all its places; `coverable`: units of each text that lie in such runs."""
+    """Every run of n units of the texts, with all its places. `coverable`: units of each text that lie in such runs;
+    `num_runs`: how many of its runs are looked for."""
 
     def __init__(self, texts: Sequence[Units], n: int, common: int | None = None) -> None:
         self.n = n
@@ -74,6 +75,8 @@ class Index:
             every, text, at = every[kept], text[kept], at[kept]
         keys, self._first, self._counts = np.unique(every, return_index=True, return_counts=True)
         self._text, self._at = text, at
+        self.hashes = [text.hashes for text in texts]
+        self.num_runs = np.bincount(text, minlength=len(texts))
         self._members = Members(keys)
         self.coverable = self.covered(text, at)
 

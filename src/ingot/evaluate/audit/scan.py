@@ -59,6 +59,8 @@ def scan(texts: Sequence[Units], documents: Iterable[Document], n: int, threshol
         if len(hits):
             _note_shares(found, hits, chunk, index, threshold)
             _note_longest(found, hits, chunk, n)
+            if common is not None:
+                _note_whole(found, hits, chunk, index)
     return index, found
 
 
@@ -116,6 +118,22 @@ def _note_longest(found: list[Copied], hits: Hits, chunk: Chunk, n: int) -> None
             one.longest, one.longest_at = length, int(hits.at[begin])
             one.longest_place = _place(chunk, int(owner[begin]))
             one.quote = chunk.units.written(place, place + length)
+
+
+def _note_whole(found: list[Copied], hits: Hits, chunk: Chunk, index: Index) -> None:
+    """Texts that stand in a document unit for unit, though phrases that many texts share break the chain of runs."""
+    diagonal, owner = hits.place - hits.at, chunk.owner(hits.place)
+    order = np.lexsort((diagonal, owner, hits.text))
+    text, owner, diagonal = hits.text[order], owner[order], diagonal[order]
+    first = np.flatnonzero(_changes(text, owner, diagonal))
+    counts = np.diff(np.append(first, len(text)))
+    for at in first[counts == index.num_runs[text[first]]].tolist():
+        number, begin = int(text[at]), int(diagonal[at])
+        one, own = found[number], index.hashes[number]
+        inside = chunk.first[owner[at]] <= begin and begin + len(own) <= chunk.first[owner[at] + 1]
+        if one.longest < len(own) and inside and np.array_equal(chunk.units.hashes[begin : begin + len(own)], own):
+            one.longest, one.longest_at, one.longest_place = len(own), 0, _place(chunk, int(owner[at]))
+            one.quote = chunk.units.written(begin, begin + len(own))
 
 
 def spans_of(at: Places, n: int) -> list[tuple[int, int]]:
